@@ -1,0 +1,82 @@
+# From a bare checkout on Debian or Ubuntu, as root or with sudo. Each target sees to what it needs and says what it installs.
+#
+#   make demo           three throwaway hosts with a validated Kubernetes cluster on them
+#   make demo-down      remove them
+#   make test           lint, unit tests, then clusters on throwaway hosts
+#   make test-all       the same with the slow tests (marker "slow")
+#   make lint | unit    the cheap parts: no root, no hosts
+#   make cluster-tests  the others; TESTS="-k destroy" passes on to pytest
+#   make components     build or fetch what clusters are made of, into the user's cache
+#   make bench          the figures; by hand, on a quiet machine
+#   make clean          remove .venv and the host image
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PYTHON := .venv/bin/python
+KUBEUP := .venv/bin/kubeup
+PYTEST := $(PYTHON) -m pytest
+DEMO := $${XDG_STATE_HOME:-$$HOME/.local/state}/kubeup/labs/demo/cluster.yaml
+TESTS :=
+
+# Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
+LIMIT := timeout --foreground --kill-after=90
+
+.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests components bench clean build-tools engine
+
+demo: build-tools engine components
+	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
+	$(LIMIT) 900 $(KUBEUP) -i "$(DEMO)" up
+	@printf '%s\n' '' \
+	    'The cluster runs. To use it (or "source .venv/bin/activate" and leave out .venv/bin/):' '' \
+	    '    export KUBEUP_INVENTORY='"$(DEMO)" \
+	    '    .venv/bin/kubeup status' \
+	    '    .venv/bin/kubeup kubeconfig                          # then kubectl, if you have it, knows the cluster' \
+	    '    docker exec -it kubeup-lab-demo-1 kubectl get nodes  # else there is one on the master' '' \
+	    'To remove it: make demo-down'
+
+demo-down: .venv/stamp
+	$(LIMIT) 300 $(KUBEUP) lab destroy demo
+	@echo 'The demo is gone. What makes the next one fast stays: the host image and .venv (make clean), and built'
+	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
+
+test: lint unit build-tools engine components cluster-tests
+test-all: lint unit build-tools engine components slow-tests
+
+lint: .venv/stamp
+	$(LIMIT) 60 $(PYTHON) -m ruff check
+	$(LIMIT) 60 $(PYTHON) -m ruff format --check
+	$(LIMIT) 300 $(PYTHON) -m mypy
+
+unit: .venv/stamp
+	$(LIMIT) 180 $(PYTEST) tests/unit $(TESTS)
+
+# The trap: fixtures remove their hosts, unless pytest itself was killed.
+cluster-tests: .venv/stamp engine components
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 1200 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
+
+slow-tests: .venv/stamp engine components
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
+
+bench: .venv/stamp engine components
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTEST) tests/bench -s $(TESTS)
+
+components: build-tools
+	$(LIMIT) 2400 $(KUBEUP) components fetch
+
+engine: .venv/stamp
+	$(LIMIT) 2400 $(PYTHON) -m kubeup.lab prepare
+
+build-tools: .venv/stamp
+	@$(LIMIT) 1200 scripts/prepare build
+
+.venv/stamp: pyproject.toml
+	$(LIMIT) 1200 scripts/prepare venv
+	@touch $@
+
+clean:
+	rm -rf .venv
+	! command -v docker >/dev/null || docker image ls -q kubeup-lab-host | xargs --no-run-if-empty docker image rm

@@ -1,0 +1,115 @@
+"""The kinds of phases that jobs are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kubeup.checks.preflight import preflight
+from kubeup.checks.validation import validate
+from kubeup.deploy.run import VALIDATED, Run
+from kubeup.errors import ValidationError
+from kubeup.host.converge import is_blob
+from kubeup.host.difference import Change, Item
+from kubeup.roles import Role, role_name
+
+
+class Phase(Protocol):
+    """One step of a job on all hosts. The next begins when it has ended on all."""
+
+    @property
+    def title(self) -> str: ...
+
+    def run(self, run: Run) -> None: ...
+
+
+class Changing(Phase, Protocol):
+    """A phase that applies a part of the difference."""
+
+    def changes(self, run: Run) -> dict[str, Change]: ...
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """Refuses hosts that cannot take the cluster, before anything is touched; all problems at once."""
+
+    title: str = "Preflight"
+
+    def run(self, run: Run) -> None:
+        preflight(run.cluster, run.readings, run.changes, run.vault)
+
+
+class _Part:
+    """Applies the items of the difference that it chooses."""
+
+    title: str
+
+    def chooses(self, item: Item) -> bool:
+        raise NotImplementedError
+
+    def changes(self, run: Run) -> dict[str, Change]:
+        return {name: change.part(self.chooses) for name, change in run.changes.items()}
+
+    def run(self, run: Run) -> None:
+        run.session.apply(self.title, self.changes(run), run.vault)
+
+
+@dataclass(frozen=True)
+class Distribute(_Part):
+    """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
+
+    title: str = "Components"
+
+    def chooses(self, item: Item) -> bool:
+        return is_blob(item)
+
+
+@dataclass(frozen=True)
+class Converge(_Part):
+    """Makes the hosts hold what these roles ask for."""
+
+    title: str
+    roles: Sequence[Role] = ()
+
+    def chooses(self, item: Item) -> bool:
+        return item.action != "remove" and not is_blob(item) and item.role in {role_name(role) for role in self.roles}
+
+
+@dataclass(frozen=True)
+class Tidy(_Part):
+    """Removes what was placed once and is no longer wanted."""
+
+    title: str = "Tidy"
+
+    def chooses(self, item: Item) -> bool:
+        return item.action == "remove"
+
+
+@dataclass(frozen=True)
+class Validate:
+    """Proves that the cluster works; not again when nothing has changed since it last did."""
+
+    title: str = "Validation"
+
+    def run(self, run: Run) -> None:
+        if run.validated and not any(run.changes.values()):
+            return
+        started = time.monotonic()
+        observer = run.session.observer
+        observer.phase_started(self.title)
+        run.results = validate(run.cluster, run.session, show=observer.say, seen=lambda r: observer.checked(r.name, r.ok, r.detail))
+        failed = [result for result in run.results if not result.ok]
+        if failed:
+            raise ValidationError(
+                "\n".join(["The cluster is up, but does not work as it should:", *(f"  {r.name}: {r.detail}" for r in failed)])
+            )
+        run.on_masters('umask 077; printf "%s\\n" "$2" >"$1"', VALIDATED, run.state)
+        observer.phase_done(self.title, time.monotonic() - started)
+
+
+def execute(phases: Sequence[Phase], run: Run) -> None:
+    """Run the phases one after another. Raises what the first that fails raises."""
+    for phase in phases:
+        phase.run(run)

@@ -1,0 +1,127 @@
+"""What the phases of a job work with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from kubeup.checks.validation import CheckResult
+from kubeup.cluster import Cluster
+from kubeup.components import Store
+from kubeup.errors import HostsFailed
+from kubeup.host.difference import Change, difference
+from kubeup.host.reading import Reading
+from kubeup.host.resources import digest
+from kubeup.host.session import Session, failure
+from kubeup.roles import (
+    Role,
+    addons,
+    apiserver,
+    authorities,
+    base,
+    containerd,
+    controller_manager,
+    desired_state,
+    etcd,
+    flannel,
+    kube_proxy,
+    kubelet,
+    scheduler,
+)
+from kubeup.deploy.vault import PUBLIC, Vault
+
+ROLES: tuple[Role, ...] = (
+    authorities,
+    base,
+    containerd,
+    etcd,
+    apiserver,
+    controller_manager,
+    scheduler,
+    addons,
+    flannel,
+    kubelet,
+    kube_proxy,
+)
+"""All roles. Where two ask for the same thing, it belongs to the first."""
+
+VALIDATED = "/var/lib/kubeup/validated"
+"""On masters: the digest of the state that was last proven to work."""
+
+
+@dataclass
+class Run:
+    """One job on one cluster: connections, what was read, and what is to change."""
+
+    cluster: Cluster
+    session: Session
+    store: Store = field(default_factory=Store)
+    results: list[CheckResult] = field(default_factory=list)
+    """What validation found."""
+
+    @cached_property
+    def readings(self) -> dict[str, Reading]:
+        """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
+        return self.session.read(contents=(*PUBLIC, VALIDATED))
+
+    @cached_property
+    def vault(self) -> Vault:
+        """The cluster's authorities, and the component store."""
+        masters = {node.name: self.readings[node.name] for node in self.cluster.masters}
+        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+
+    @cached_property
+    def changes(self) -> dict[str, Change]:
+        """What differs on each node from what the inventory says."""
+        return {node.name: self._change(node.name) for node in self.cluster.nodes}
+
+    def desired(self, name: str):  # type: ignore[no-untyped-def]  # a long type that desired_state names
+        """All that the node shall hold."""
+        node = self.cluster.node(name)
+        return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
+
+    def _change(self, name: str) -> Change:
+        change = difference(name, self.desired(name), self.readings[name])
+        mark = (self.cluster.name, self.vault.trust.identity)
+        if self.readings[name].cluster != mark:
+            change.cluster = mark
+        return change
+
+    @cached_property
+    def state(self) -> str:
+        """A digest of all that is desired, on all nodes."""
+        parts = [
+            part
+            for node in self.cluster.nodes
+            for key, (_, resource) in sorted(self.desired(node.name).items(), key=lambda item: item[0])
+            for part in (node.name, *key, resource.want)
+        ]
+        return digest(*parts)
+
+    @property
+    def validated(self) -> bool:
+        """Whether what is desired was already proven to work."""
+        return all(
+            self.readings[master.name].texts.get(VALIDATED, "").strip() == self.state for master in self.cluster.masters
+        )
+
+    def fetch(self, node: str, path: str) -> str:
+        """The text of a file on a node, read as root. Raises HostsFailed."""
+        output = self.session.shell(node, 'cat -- "$1"', path)
+        if not output.ok:
+            raise HostsFailed("reading a file", [failure(node, f"cat {path}", output)])
+        return output.stdout + "\n"
+
+    def on_masters(self, script: str, *arguments: str) -> None:
+        """Run a shell script on all masters, side by side. Raises HostsFailed."""
+        self.on([master.name for master in self.cluster.masters], script, *arguments)
+
+    def on(self, names: Sequence[str] | Iterable[str], script: str, *arguments: str) -> None:
+        """Run a shell script on these nodes, side by side. Raises HostsFailed."""
+        outputs = self.session.side_by_side(
+            {name: lambda name=name: self.session.shell(name, script, *arguments) for name in names}  # type: ignore[misc]
+        )
+        failures = [failure(name, "a script", output) for name, output in outputs.items() if not output.ok]
+        if failures:
+            raise HostsFailed("running a script", failures)

@@ -1,0 +1,34 @@
+"""Bring a cluster to what its inventory says, and prove that it works."""
+
+from kubeup.deploy.phases import Converge, Distribute, Phase, Preflight, Tidy, Validate
+from kubeup.deploy.under_pyinfra import declare
+from kubeup.roles import (
+    addons,
+    apiserver,
+    authorities,
+    base,
+    containerd,
+    controller_manager,
+    etcd,
+    flannel,
+    kube_proxy,
+    kubelet,
+    scheduler,
+)
+
+PHASES: list[Phase] = [
+    Preflight(),
+    # First of all, and on the masters alone: a run that is killed later finds the authorities again.
+    Converge("Authorities", roles=[authorities]),
+    Distribute(),
+    Converge("Hosts", roles=[base, containerd]),
+    # Every member must be configured before one waits for a quorum of them.
+    Converge("etcd", roles=[etcd]),
+    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),
+    # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
+    Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
+    Tidy(),
+    Validate(),
+]
+
+declare(PHASES, __file__)  # for `pyinfra inventories/demo.py deploy/up.py`; nothing when imported

@@ -1,0 +1,1 @@
+"""Preflight and validation: one check a function, each able to say why it failed."""

@@ -1,0 +1,219 @@
+"""Whether hosts can take a cluster. Every check is a function of what was read; all problems are told at once.
+
+None of them is a matter of taste: each would make the cluster fail, or would destroy something of somebody else's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import Trust
+from kubeup.components import Artifact
+from kubeup.errors import ComponentError, PreflightError, Problem
+from kubeup.host.difference import Change
+from kubeup.host.reading import Reading
+from kubeup.host.resources import Blob
+
+SUPPORTED = {
+    # ID in /etc/os-release: the oldest major version
+    "ubuntu": 20,
+    "debian": 11,
+    "centos": 7,
+    "rhel": 8,
+    "rocky": 8,
+    "almalinux": 8,
+}
+
+TOOLS = ("tar", "gzip", "flock", "sha256sum", "base64", "mount")
+"""What kubeup's own scripts use beyond a shell and coreutils' simplest, and the kubelet (mount)."""
+
+PORTS: Mapping[int, tuple[str, str]] = {
+    # port: (which nodes, unit that listens there)
+    2379: ("masters", "etcd.service"),
+    2380: ("masters", "etcd.service"),
+    10257: ("masters", "kube-controller-manager.service"),
+    10259: ("masters", "kube-scheduler.service"),
+    10250: ("nodes", "kubelet.service"),
+    10249: ("nodes", "kube-proxy.service"),
+    10256: ("nodes", "kube-proxy.service"),
+}
+
+LEFTOVERS = {
+    # path that another way to install Kubernetes leaves: what placed by kubeup would explain it
+    "/etc/kubernetes/manifests": None,
+    "/etc/kubernetes/admin.conf": ("file", "/etc/kubernetes/admin.conf"),
+    "/etc/kubernetes/kubelet.conf": ("file", "/etc/kubernetes/kubelet.conf"),
+    "/var/lib/kubelet/config.yaml": None,
+    "/var/lib/etcd/member": ("dir", "/var/lib/etcd"),
+    "/etc/rancher": None,
+    "/var/lib/rancher": None,
+    "/var/lib/k0s": None,
+    "/var/snap/microk8s": None,
+}
+
+SPARE_KIB = 512 * 1024
+"""What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
+
+OUR_DEVICES = ("cni0", "flannel.1")
+
+
+class Artifacts(Protocol):
+    trust: Trust
+
+    def artifact(self, name: str, version: str, host: str) -> Artifact: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One host, as the checks look at it."""
+
+    cluster: Cluster
+    node: Node
+    reading: Reading
+    change: Change
+    artifacts: Artifacts
+
+    def has_unit(self, name: str) -> bool:
+        """Whether kubeup placed this unit here before."""
+        return ("unit", name) in self.reading.record
+
+
+Check = Callable[[Subject], Iterator[tuple[str, str]]]
+"""Yields (what is wrong, what to do about it)."""
+
+
+def operating_system(s: Subject) -> Iterator[tuple[str, str]]:
+    facts = s.reading.facts
+    oldest = next((SUPPORTED[name] for name in (facts.os, *facts.os_like) if name in SUPPORTED), None)
+    known = ", ".join(f"{name} {version}+" for name, version in SUPPORTED.items())
+    if oldest is None:
+        yield f"{facts.os_name} is not supported", f"use one of {known}"
+    elif facts.os in SUPPORTED and facts.os_version and int(facts.os_version.partition(".")[0]) < oldest:
+        yield f"{facts.os_name} is too old", f"use one of {known}"
+    if facts.arch not in ("amd64", "arm64"):
+        yield f"the architecture {facts.arch} is not supported", "use an amd64 or arm64 host"
+    if facts.init != "systemd":
+        yield f"process 1 is {facts.init}, not systemd", "kubeup runs the cluster's parts as systemd services"
+
+
+def tools(s: Subject) -> Iterator[tuple[str, str]]:
+    missing = [tool for tool in TOOLS if tool not in s.reading.facts.commands]
+    if missing:
+        yield f"{', '.join(missing)} cannot be found", "install the packages tar, gzip, coreutils and util-linux"
+
+
+def address(s: Subject) -> Iterator[tuple[str, str]]:
+    facts = s.reading.facts
+    if facts.addresses and facts.device_of(s.node.address) is None:
+        own = ", ".join(str(i.ip) for device, i in facts.addresses if device not in ("lo", *OUR_DEVICES))
+        yield (
+            f"the address {s.node.address} is not one of this host's ({own})",
+            f"set address: of {s.node.name} to the one by which the other nodes reach it",
+        )
+
+
+def networks(s: Subject) -> Iterator[tuple[str, str]]:
+    taken = {
+        **{interface.network: device for device, interface in s.reading.facts.addresses},
+        **{network: device for network, device in s.reading.facts.routes if network.prefixlen > 0},
+    }
+    for setting, network in (("service_cidr", s.cluster.service_cidr), ("flannel_net", s.cluster.flannel_net)):
+        for other, device in taken.items():
+            # Pods' routes to other nodes go through the device of the host's own address with host-gw.
+            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("flanneld.service"))
+            if network.overlaps(other) and not ours and device != "lo":
+                yield (
+                    f"{setting} {network} overlaps with {other}, which this host reaches through {device}",
+                    f"choose another {setting}",
+                )
+
+
+def ports(s: Subject) -> Iterator[tuple[str, str]]:
+    wanted = {s.cluster.api_port: ("masters", "kube-apiserver.service"), **PORTS}
+    for port, (where, unit) in sorted(wanted.items()):
+        if (where == "nodes" or s.node.is_master) and port in s.reading.facts.listening and not s.has_unit(unit):
+            yield (
+                f"port {port} is taken, and {unit.removesuffix('.service')} needs it",
+                f"see what listens there: ss -ltnp 'sport = :{port}'",
+            )
+
+
+def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
+    own = s.reading.cluster
+    if own and own[0] != s.cluster.name:
+        yield (
+            f"this host belongs to the cluster {own[0]}",
+            f"destroy that first, or take the host out of {s.cluster.name}'s inventory",
+        )
+    elif own and own[1] != s.artifacts.trust.identity:
+        yield (
+            f"this host belongs to another cluster that is also called {own[0]} (or its masters were lost)",
+            "destroy that first with its own inventory, or give this one another name:",
+        )
+    else:
+        for path in s.reading.facts.present:
+            explained = LEFTOVERS.get(path)
+            if path in LEFTOVERS and (explained is None or explained not in s.reading.record):
+                yield (
+                    f"{path} is there: the host holds another Kubernetes, or what one left",
+                    "remove that with the tool that installed it (kubeadm reset, k3s-uninstall.sh, k0s reset …)",
+                )
+
+
+def container_runtime(s: Subject) -> Iterator[tuple[str, str]]:
+    if "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service"):
+        yield (
+            "another containerd runs here (/run/containerd/containerd.sock)",
+            "stop and remove it (packages containerd, containerd.io; Docker brings one), or use another host",
+        )
+
+
+def disk(s: Subject) -> Iterator[tuple[str, str]]:
+    blobs = [item.resource for item in s.change.items if isinstance(item.resource, Blob) and item.action != "remove"]
+    needed = sum(s.artifacts.artifact(b.artifact, b.version, s.node.name).size for b in blobs) // 1024
+    if not needed:
+        return
+    mounts = dict(s.reading.facts.disks)
+    mount = max((m for m in mounts if "/opt/kubeup".startswith(m.rstrip("/") + "/")), key=len, default=None)
+    if mount is not None and mounts[mount] < needed + SPARE_KIB:
+        yield (
+            f"{mount} has {mounts[mount] // 1024} MiB free; "
+            f"the components take {needed // 1024} MiB and {SPARE_KIB // 1024} more should stay free",
+            "free some space, or mount a larger disk at /opt",
+        )
+
+
+CHECKS: tuple[Check, ...] = (
+    operating_system,
+    tools,
+    address,
+    networks,
+    ports,
+    other_cluster,
+    container_runtime,
+    disk,
+)
+
+
+def preflight(
+    cluster: Cluster, readings: Mapping[str, Reading], changes: Mapping[str, Change], artifacts: Artifacts
+) -> None:
+    """Check every host. Raises PreflightError with all problems of all hosts."""
+    problems: list[Problem] = []
+    for node in cluster.nodes:
+        subject = Subject(cluster, node, readings[node.name], changes[node.name], artifacts)
+        problems += _problems(subject, CHECKS)
+    if problems:
+        raise PreflightError(problems)
+
+
+def _problems(subject: Subject, checks: Sequence[Check]) -> Iterable[Problem]:
+    try:
+        for check in checks:
+            for what, remedy in check(subject):
+                yield Problem(subject.node.name, what, remedy)
+    except ComponentError as error:  # components that are to be placed are not in the cache
+        yield Problem(subject.node.name, str(error))

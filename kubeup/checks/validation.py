@@ -1,0 +1,379 @@
+"""Whether a cluster works: what 2015's validate-cluster printed, and then the proof, with real pods and packets."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import gevent
+import httpx
+
+from kubeup.checks.kubectl import Kubectl
+from kubeup.cluster import Cluster
+from kubeup.components import DEFAULT_VERSIONS, image_reference
+from kubeup.errors import KubeupError
+from kubeup.host.session import Session
+from kubeup.templates import render
+
+PROBE = "/opt/kubeup/bin/kubeup-probe"
+LABEL = "kubeup.dev/validation=true"
+
+NODES_READY = 120
+"""Seconds that nodes may take to become Ready: a host may just be starting."""
+PODS_READY = 60
+"""Seconds that pods of an image that is already on every node may take."""
+NEIGHBOURS = 3
+"""How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a check found. ``detail`` says what was seen, or what is wrong; ``seconds`` how long it took."""
+
+    name: str
+    ok: bool
+    detail: str
+    seconds: float
+
+
+class CheckFailed(KubeupError):
+    """A check did not find what it looked for."""
+
+
+@dataclass
+class Proof:
+    """What the checks share: the objects that were set up, as the API shows them."""
+
+    cluster: Cluster
+    session: Session
+    kubectl: Kubectl
+    namespace: str
+    show: Callable[[str], None] = print
+    pods: dict[str, str] = field(default_factory=dict)
+    """IP of the pod on every node."""
+    web: dict[str, str] = field(default_factory=dict)
+    """IP of each pod behind the Services, by its name."""
+    service: str = ""
+    node_port: int = 0
+
+    def probe(self, node: str, *arguments: str) -> list[dict[str, Any]]:
+        """What kubeup-probe on a node's host answers. Raises CheckFailed when it could not be run."""
+        output = self.session.shell(node, shlex.join([PROBE, *arguments]), timeout=40)
+        try:
+            answers: list[dict[str, Any]] = json.loads(output.stdout)
+        except ValueError:
+            raise CheckFailed(f"kubeup-probe on {node} did not run: {output.stderr or output.stdout}") from None
+        return answers
+
+    def on_every_node(self, ask: Callable[[str], None]) -> None:
+        """Ask on all nodes side by side. Raises CheckFailed with what is wrong on each."""
+        names = [node.name for node in self.cluster.nodes]
+        outcome = self.session.side_by_side({name: lambda name=name: ask(name) for name in names})  # type: ignore[misc]
+        wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
+        if wrong:
+            raise CheckFailed("; ".join(wrong))
+
+
+def nodes_ready(proof: Proof) -> str:
+    """All nodes of the inventory are there, and Ready."""
+    names = [node.name for node in proof.cluster.nodes]
+    script = (
+        'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
+        f"kubectl wait --for=condition=Ready --timeout={NODES_READY}s node \"$@\" >&2"
+    )
+    output = proof.kubectl.script(f"timeout {NODES_READY} sh -c {_function(script)} nodes \"$@\"", *names, timeout=NODES_READY + 15)
+    nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
+    wrong = []
+    for name in names:
+        if name not in nodes:
+            wrong.append(f"{name} has not registered with the API")
+            continue
+        ready = next((c for c in nodes[name]["status"].get("conditions", []) if c["type"] == "Ready"), None)
+        if ready is None:
+            wrong.append(f"{name}'s kubelet has never reported (see journalctl -u kubelet there)")
+        elif ready["status"] != "True":
+            wrong.append(f"{name} is not Ready: {ready['message']}")
+    if wrong or not output.ok:
+        raise CheckFailed("; ".join(wrong) or output.stderr)
+    return f"{len(names)} nodes are Ready"
+
+
+def _function(script: str) -> str:
+    """A script for a shell of its own (as under timeout), with kubectl as a function there too."""
+    from kubeup.checks.kubectl import KUBECTL
+
+    return shlex.quote(f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}')
+
+
+def classic(proof: Proof) -> str:
+    """What 2015's validate-cluster printed: nodes, the table, the components' health, the addresses."""
+    output = proof.kubectl.checked(
+        "kubectl get nodes -o wide; echo; echo 'Validate output:'; kubectl get componentstatuses 2>/dev/null; "
+        "echo 'Cluster validation succeeded'; echo 'Done, listing cluster services:'; echo; kubectl cluster-info",
+    )
+    # kubectl colours the addresses and adds advice on how to debug.
+    output = re.sub(r"\x1b\[[0-9;]*m", "", output).partition("\nTo further debug")[0].rstrip()
+    unhealthy = [line for line in output.splitlines() if " Unhealthy " in line]
+    proof.show(f"Found {len(proof.cluster.nodes)} node(s).\n{output}")
+    if unhealthy:
+        raise CheckFailed("; ".join(unhealthy))
+    return "controller-manager, scheduler and etcd are healthy"
+
+
+def services_run(proof: Proof) -> str:
+    """All units of the cluster run on their hosts, and do not restart again and again."""
+    units = "etcd kube-apiserver kube-controller-manager kube-scheduler containerd flanneld kubelet kube-proxy kubeup-addons kubeup-images"
+
+    def ask(name: str) -> None:
+        script = f"systemctl list-units --all --plain --no-legend {' '.join(f'{u}.service' for u in units.split())}"
+        lines = proof.session.shell(name, script).stdout.splitlines()
+        broken = [line.split()[0] for line in lines if line.split()[2] not in ("active", "activating")]
+        if broken:
+            raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
+
+    proof.on_every_node(ask)
+    return "all services run"
+
+
+def pod_on_every_node(proof: Proof) -> str:
+    """Every node runs a pod, and the ReplicationController its two."""
+    name = proof.namespace
+    # A new namespace's service account is made by a controller: until then its pods are refused, and retried.
+    output = proof.kubectl.script(
+        f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
+        f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
+        f"kubectl -n kube-system rollout status --timeout={PODS_READY}s deployment/coredns >&2; "
+        f"kubectl -n {name} get pods,services -o json",
+        timeout=3 * PODS_READY + 10,
+    )
+    items = json.loads(output.stdout)["items"] if output.stdout else []
+    for item in items:
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        match item["kind"], item["metadata"]["name"], item["metadata"].get("labels", {}).get("app"):
+            case "Pod", _, "on-every-node" if ready:
+                proof.pods[item["spec"]["nodeName"]] = item["status"]["podIP"]
+            case "Pod", pod, "web" if ready:
+                proof.web[pod] = item["status"]["podIP"]
+            case "Service", "web", _:
+                proof.service = item["spec"]["clusterIP"]
+            case "Service", "web-node-port", _:
+                proof.node_port = item["spec"]["ports"][0]["nodePort"]
+    missing = [node.name for node in proof.cluster.nodes if node.name not in proof.pods]
+    if missing or len(proof.web) < 2 or not output.ok:
+        why = "; ".join(_why_not_ready(item) for item in items if item["kind"] == "Pod" and _why_not_ready(item))
+        raise CheckFailed(f"no running pod on {', '.join(missing) or 'some node'}: {why or output.stderr}")
+    return f"a pod runs on each of {len(proof.pods)} nodes"
+
+
+def _why_not_ready(pod: dict[str, Any]) -> str:
+    name = pod["metadata"]["name"]
+    for status in pod["status"].get("containerStatuses", []):
+        for state in ("waiting", "terminated"):
+            if state in status["state"]:
+                detail = status["state"][state]
+                return f"{name}: {detail.get('reason', state)} {detail.get('message', '')}".strip()
+    for condition in pod["status"].get("conditions", []):
+        if condition["status"] != "True" and condition.get("message"):
+            return f"{name}: {condition['message']}"
+    return ""
+
+
+def pods_reach_pods(proof: Proof) -> str:
+    """The pod on each node reaches pods on other nodes."""
+    names = [node.name for node in proof.cluster.nodes]
+
+    def ask(name: str) -> None:
+        start = names.index(name)
+        others = [names[(start + step) % len(names)] for step in range(1, min(NEIGHBOURS, len(names) - 1) + 1)]
+        urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{proof.pods[o]}/', safe='')}" for o in others]
+        wrong = []
+        for other, answer in zip(others, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True):
+            inner = json.loads(answer["body"]) if answer.get("body") else {}
+            if answer.get("error") or inner.get("error") or inner.get("status") != 200:
+                wrong.append(f"its pod does not reach the pod on {other}: {inner.get('error') or answer.get('error')}")
+        if wrong:
+            raise CheckFailed("; ".join(wrong))
+
+    proof.on_every_node(ask)
+    return f"pods of {len(names)} nodes reach one another"
+
+
+def cluster_ip(proof: Proof) -> str:
+    """The Service's address answers from every node, from both pods behind it."""
+
+    def ask(name: str) -> None:
+        url = f"http://{proof.service}:8001/"
+        seen: set[str] = set()
+        for _ in range(4):  # which pod answers is chance: 16 new connections miss one of two once in 32,768
+            answer = proof.probe(name, "get", "--times", "16", "--until", "10s", url)[0]
+            if answer.get("error"):
+                raise CheckFailed(f"{url} does not answer: {answer['error']}")
+            seen |= {body.strip() for body in answer["bodies"]}
+            if seen >= set(proof.web):
+                return
+        raise CheckFailed(f"{url} is answered by {', '.join(sorted(seen))} only, not by all of {', '.join(proof.web)}")
+
+    proof.on_every_node(ask)
+    return f"{proof.service}:8001 answers from every node"
+
+
+def node_port(proof: Proof) -> str:
+    """The NodePort answers on every node, from outside the cluster (from this machine where it has a way there)."""
+    failures: dict[str, str] = {}
+
+    def ask(name: str) -> None:
+        address = proof.cluster.node(name).address
+        for attempt in range(10):
+            try:
+                httpx.get(f"http://{address}:{proof.node_port}/", timeout=3, trust_env=False).raise_for_status()
+                return
+            except httpx.ConnectTimeout as error:
+                failures[name] = "timeout"
+                raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+            except httpx.HTTPError as error:
+                if attempt == 9:
+                    failures[name] = str(error)
+                    raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+                gevent.sleep(0.3)
+
+    try:
+        proof.on_every_node(ask)
+    except CheckFailed:
+        # Where not even the addresses can be reached from here (a private network), neighbours are the outside.
+        if len(failures) < len(proof.cluster.nodes) or set(failures.values()) != {"timeout"}:
+            raise
+        names = [node.name for node in proof.cluster.nodes]
+
+        def ask_neighbour(name: str) -> None:
+            other = proof.cluster.node(names[(names.index(name) + 1) % len(names)])
+            answer = proof.probe(name, "get", "--until", "5s", f"http://{other.address}:{proof.node_port}/")[0]
+            if answer.get("error"):
+                raise CheckFailed(f"port {proof.node_port} on {other.name} ({other.address}): {answer['error']}")
+
+        proof.on_every_node(ask_neighbour)
+        return f"port {proof.node_port} answers on every node from its neighbour (no way there from this machine)"
+    return f"port {proof.node_port} answers on every node from outside"
+
+
+def names_resolve(proof: Proof) -> str:
+    """Names of Services resolve, in a pod on every node, with the pod's own resolv.conf."""
+    wanted = {
+        "kubernetes.default": str(proof.cluster.kubernetes_service_ip),
+        f"web.{proof.namespace}.svc.{proof.cluster.domain}": proof.service,
+    }
+
+    def ask(name: str) -> None:
+        urls = [f"http://{proof.pods[name]}/resolve?name={quote(wanted_name)}" for wanted_name in wanted]
+        deadline = time.monotonic() + 10
+        while True:
+            wrong = []
+            for (asked, address), answer in zip(wanted.items(), proof.probe(name, "get", "--timeout", "6s", *urls), strict=True):
+                inner = json.loads(answer["body"]) if answer.get("body") else {"error": answer.get("error")}
+                if address not in (inner.get("addresses") or []):
+                    wrong.append(f"{asked} does not resolve to {address} in its pod: {inner.get('error') or inner.get('addresses')}")
+            if not wrong:
+                return
+            if time.monotonic() > deadline:
+                raise CheckFailed("; ".join(wrong))
+            gevent.sleep(0.3)
+
+    proof.on_every_node(ask)
+    return "kubernetes.default and web resolve in pods of every node"
+
+
+def pod_is_replaced(proof: Proof) -> str:
+    """A killed pod is replaced, and the Service's endpoints follow."""
+    victim = sorted(proof.web)[0]
+    output = proof.kubectl.script(
+        f"kubectl -n {proof.namespace} delete pod {victim} --wait=false >&2\n"
+        f"slices() {{ kubectl -n {proof.namespace} get endpointslices -l kubernetes.io/service-name=web "
+        "-o jsonpath='{range .items[*].endpoints[?(@.conditions.ready==true)]}{.targetRef.name}{\"\\n\"}{end}'; }\n"
+        f"for i in $(seq 150); do now=$(slices); set -- $now; "
+        f'case " $* " in *" {victim} "*) ;; *) [ $# = 2 ] && {{ echo "$now"; exit 0; }} ;; esac; sleep 0.2; done\n'
+        'echo "endpoints after 30 s: $now" >&2; exit 1'
+    )
+    if not output.ok:
+        raise CheckFailed(f"{victim} was killed and not replaced: {output.stderr}")
+    proof.web = dict.fromkeys(output.stdout.split(), "")
+    cluster_ip(proof)
+    return f"{victim} was killed, another answers in its place"
+
+
+Check = Callable[[Proof], str]
+"""Returns what was seen; raises CheckFailed."""
+
+BEFORE: tuple[Check, ...] = (nodes_ready, services_run, classic)
+"""What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
+
+SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve)
+AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
+
+
+def title(check: Check) -> str:
+    """What a check is called in reports: cluster-ip."""
+    return check.__name__.replace("_", "-")
+
+
+def _run(check: Check, proof: Proof) -> CheckResult:
+    started = time.monotonic()
+    try:
+        detail, ok = check(proof), True
+    except (KubeupError, OSError) as error:
+        detail, ok = str(error), False
+    return CheckResult(title(check), ok, detail, time.monotonic() - started)
+
+
+@contextmanager
+def _objects(proof: Proof) -> Iterator[None]:
+    """Set up what is validated with, and take it away again, also what a killed validation has left."""
+    text = render(
+        "validation/objects.yaml.j2",
+        namespace=proof.namespace,
+        image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
+    )
+    try:
+        proof.kubectl.checked(
+            f"kubectl delete namespace -l {LABEL} --wait=false --ignore-not-found >&2; kubectl create -f -", stdin=text
+        )
+        yield
+    finally:
+        proof.kubectl.script(f"kubectl delete namespace {proof.namespace} --wait=false --ignore-not-found")
+
+
+def validate(
+    cluster: Cluster,
+    session: Session,
+    show: Callable[[str], None] = print,
+    seen: Callable[[CheckResult], None] = lambda result: None,
+) -> list[CheckResult]:
+    """Check everything; what each check found, in order. ``show`` gets 2015's output, ``seen`` each result at once.
+
+    Raises HostsFailed when no master can be asked.
+    """
+    proof = Proof(cluster, session, Kubectl(cluster, session), f"kubeup-validation-{secrets.token_hex(3)}", show)
+    results: list[CheckResult] = []
+
+    def run_all(checks: Sequence[Check]) -> bool:
+        jobs = [gevent.spawn(_run, check, proof) for check in checks]
+        gevent.joinall(jobs, raise_error=True)
+        for job in jobs:
+            results.append(job.value)
+            seen(job.value)
+        return all(job.value.ok for job in jobs)
+
+    for check in BEFORE:
+        if not run_all([check]):
+            return results
+    with _objects(proof):
+        if run_all([pod_on_every_node]):
+            run_all(SIDE_BY_SIDE)
+            run_all(AFTERWARDS)
+    return results

@@ -1,0 +1,208 @@
+"""The commands. Exit codes: 0 done, 1 failed, 2 usage or bad inventory, 3 differences found (plan)."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kubeup import __version__
+from kubeup.cli import components, lab
+from kubeup.cli.display import Display, plain_stdout
+from kubeup.errors import KubeupError
+
+app = typer.Typer(
+    help="Bring a Kubernetes cluster up on plain Linux hosts over SSH, keep it, and take it away again.",
+    invoke_without_command=True,
+    pretty_exceptions_enable=False,  # a traceback with the values of variables could show a key
+    add_completion=False,
+)
+app.add_typer(components.app, name="components")
+app.add_typer(lab.app, name="lab")
+
+DIFFERENT = 3
+INTERRUPTED = 130
+
+Inventory = Annotated[
+    Path | None, typer.Option("--inventory", "-i", help="The inventory [default: $KUBEUP_INVENTORY, ./cluster.yaml].")
+]
+AcceptNew = Annotated[
+    bool, typer.Option("--accept-new-host-keys", help="Trust hosts that known_hosts does not know yet, and note their keys.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+class _Options:
+    inventory: Path | None = None
+
+
+def _path(inventory: Path | None) -> Path:
+    return inventory or _Options.inventory or Path(os.environ.get("KUBEUP_INVENTORY") or "cluster.yaml")
+
+
+@app.callback()
+def _common(
+    context: typer.Context,
+    inventory: Inventory = None,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    _Options.inventory = inventory
+    if version:
+        plain_stdout(__version__)
+    elif context.invoked_subcommand is None:
+        plain_stdout(context.get_help())
+
+
+@contextmanager
+def _run(inventory: Path | None, accept_new: bool, display: Display | None = None):  # type: ignore[no-untyped-def]
+    """A Run with all hosts connected."""
+    from kubeup.cluster import load
+    from kubeup.deploy.run import Run
+    from kubeup.host.session import Session
+
+    cluster = load(_path(inventory))
+    with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
+        session.connect()
+        yield Run(cluster, session)
+
+
+@app.command()
+def init(
+    node: Annotated[list[str], typer.Option("--node", help="ROLE=[USER@]HOST[:PORT]; ROLE is a (master), i (minion) or ai (both).")],
+    name: Annotated[str, typer.Option(help="The cluster's name.")] = "kubeup",
+    inventory: Inventory = None,
+) -> None:
+    """Write an inventory."""
+    from kubeup.cluster import write_inventory
+
+    path = _path(inventory)
+    write_inventory(path, name, node)
+    plain_stdout(f"{path} is written. Have a look at it, then: kubeup plan, kubeup up")
+
+
+@app.command()
+def plan(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+    """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
+    from kubeup.checks.preflight import preflight
+    from kubeup.cli.plan import as_data, as_text, current_texts
+
+    with _run(inventory, accept_new_host_keys) as run:
+        preflight(run.cluster, run.readings, run.changes, run.vault)
+        if as_json:
+            plain_stdout(json.dumps(as_data(run.changes), indent=2))
+        else:
+            plain_stdout(as_text(run.changes, current_texts(run)))
+        if any(run.changes.values()):
+            raise typer.Exit(DIFFERENT)
+
+
+@app.command()
+def up(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+    """Bring the cluster to what its inventory says, and prove that it works. Run it again to go on after a failure."""
+    from kubeup.deploy.phases import execute
+    from kubeup.deploy.up import PHASES
+
+    with Display() as display, _run(inventory, accept_new_host_keys, display) as run:
+        execute(PHASES, run)
+        if as_json:
+            plain_stdout(
+                json.dumps(
+                    {
+                        "cluster": run.cluster.name,
+                        "changed": display.changed,
+                        "seconds": display.phases,
+                        "checks": [asdict(result) for result in run.results],
+                    },
+                    indent=2,
+                )
+            )
+        nothing = "" if display.changed or run.results else " Nothing had to be changed."
+        display.say(f"The cluster {run.cluster.name} is up.{nothing} (changed={display.changed})")
+        display.summary()
+
+
+@app.command()
+def validate(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+    """Prove that the cluster works, with real pods and packets; they are taken away again."""
+    from kubeup.checks.validation import validate as run_checks
+
+    with Display() as display, _run(inventory, accept_new_host_keys) as run:
+        results = run_checks(run.cluster, run.session, show=display.say if as_json else plain_stdout, seen=lambda r: display.checked(r.name, r.ok, r.detail))
+        if as_json:
+            plain_stdout(json.dumps([asdict(result) for result in results], indent=2))
+        if not all(result.ok for result in results):
+            raise typer.Exit(1)
+
+
+@app.command()
+def status(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+    """Show nodes, components with their versions, addresses, and how long certificates last."""
+    from kubeup.cli.status import as_text, gather
+
+    with _run(inventory, accept_new_host_keys) as run:
+        facts = gather(run)
+        plain_stdout(json.dumps(facts, indent=2) if as_json else as_text(facts))
+
+
+@app.command()
+def kubeconfig(
+    inventory: Inventory = None,
+    accept_new_host_keys: AcceptNew = False,
+    print_it: Annotated[bool, typer.Option("--print", help="Print it instead of merging it into ~/.kube/config.")] = False,
+) -> None:
+    """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
+    from kubeup.cli.kubeconfig import fetch, merge
+
+    with _run(inventory, accept_new_host_keys) as run:
+        config = fetch(run)
+        if print_it:
+            plain_stdout(config)
+        else:
+            path = merge(config)
+            plain_stdout(f"{path} has the context {run.cluster.name}, and it is the current one.")
+
+
+@app.command()
+def destroy(
+    inventory: Inventory = None,
+    accept_new_host_keys: AcceptNew = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Take the cluster away, with all its data, and leave the hosts as they were."""
+    from kubeup.deploy.destroy import PHASES
+    from kubeup.deploy.phases import execute
+
+    with Display() as display, _run(inventory, accept_new_host_keys, display) as run:
+        if not yes:
+            with _paused(display):
+                names = ", ".join(node.name for node in run.cluster.nodes)
+                typer.confirm(f"Destroy the cluster {run.cluster.name} on {names}, with all its data?", abort=True)
+        execute(PHASES, run)
+        display.say(f"The cluster {run.cluster.name} is gone. (changed={display.changed})")
+        display.summary()
+
+
+@contextmanager
+def _paused(display: Display) -> Iterator[None]:
+    display.__exit__()
+    yield
+    display.__enter__()
+
+
+def main() -> None:
+    """Run the command; exits."""
+    try:
+        app()
+    except KubeupError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. What was begun on hosts may still end there; run the same command again to go on.\n")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,61 @@
+"""The inventory, read and validated; addresses; certificates."""
+
+from kubeup.cluster.certificates import (
+    Authority,
+    CertificateInfo,
+    CertificateSpec,
+    IssuedCertificate,
+    KeyPair,
+    describe,
+    issue,
+    new_authority,
+    new_key_pair,
+)
+from kubeup.cluster.inventory import load
+from kubeup.cluster.model import (
+    CONTROL_PLANE,
+    CONTROL_PLANE_TAINT,
+    WORKER,
+    Cluster,
+    Flannel,
+    KubeProxy,
+    Node,
+    Role,
+    Settings,
+    SshDefaults,
+    SshTarget,
+    Taint,
+    Versions,
+    api_endpoint,
+)
+from kubeup.cluster.writing import NodeArgument, parse_node_argument, write_inventory
+
+__all__ = [
+    "CONTROL_PLANE",
+    "CONTROL_PLANE_TAINT",
+    "WORKER",
+    "Authority",
+    "CertificateInfo",
+    "CertificateSpec",
+    "Cluster",
+    "Flannel",
+    "IssuedCertificate",
+    "KeyPair",
+    "KubeProxy",
+    "Node",
+    "NodeArgument",
+    "Role",
+    "Settings",
+    "SshDefaults",
+    "SshTarget",
+    "Taint",
+    "Versions",
+    "api_endpoint",
+    "describe",
+    "issue",
+    "load",
+    "new_authority",
+    "new_key_pair",
+    "parse_node_argument",
+    "write_inventory",
+]

@@ -1,0 +1,374 @@
+"""What a cluster is: the values that an inventory becomes and that every role is a function of.
+
+All models are frozen. A field's validator says what is wrong with that field alone; what no field can know by
+itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by ``load``.
+"""
+
+import re
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic_core import PydanticCustomError
+
+from kubeup.components.catalogue import DEFAULT_VERSIONS
+
+# "system:node:" + name is the common name of a kubelet's certificate, and X.509 allows 64 characters there
+# (RFC 5280, ub-common-name). It also keeps the name within the 63 that the kubernetes.io/hostname label may have.
+LONGEST_NODE_NAME = 64 - len("system:node:")
+
+CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
+WORKER = "node-role.kubernetes.io/worker"
+
+_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
+_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*")
+# A label's value, and the name in Kubernetes' [prefix/]name (apimachinery, validation.IsQualifiedName).
+_LABEL_TEXT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?")
+
+# A kubelet refuses to start when --node-labels has a label of these namespaces that is not listed below
+# (k8s.io/kubelet/pkg/apis/well_known_labels.go).
+_KUBERNETES_NAMESPACES = ("kubernetes.io", "k8s.io")
+_KUBELET_NAMESPACES = ("kubelet.kubernetes.io", "node.kubernetes.io")
+_KUBELET_LABELS = (  # without those that a kubelet finds out by itself
+    "topology.kubernetes.io/region",
+    "topology.kubernetes.io/zone",
+)
+
+
+def refuse(what: str, remedy: str = "") -> NoReturn:
+    """Refuse a value from within a pydantic validator.
+
+    Raises:
+        PydanticCustomError: of type "kubeup", whose context carries ``what`` and ``remedy`` as they are shown.
+    """
+    raise PydanticCustomError("kubeup", "{what}", {"what": what, "remedy": remedy})
+
+
+def is_dns_name(text: str) -> bool:
+    """Whether ``text`` is a DNS-1123 subdomain, which is what Kubernetes allows as a node's name."""
+    return len(text) <= 253 and _DNS_NAME.fullmatch(text) is not None
+
+
+def _dns_label(text: str) -> str:
+    if not re.fullmatch(_DNS_LABEL, text):
+        refuse(f"{text!r} cannot be a name", "use up to 63 lower-case letters, digits and '-', e.g. kubeup")
+    return text
+
+
+def _dns_domain(text: str) -> str:
+    if not is_dns_name(text):
+        refuse(f"{text!r} is not a DNS domain", "write it like cluster.local")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if not is_dns_name(text):
+        refuse(f"{text!r} cannot be a node's name", "use lower-case letters, digits, '-' and '.', e.g. name: worker-1")
+    if len(text) > LONGEST_NODE_NAME:
+        refuse(
+            f"the node name {text!r} has {len(text)} characters",
+            f"say name: with at most {LONGEST_NODE_NAME}: the node's certificate is for system:node:NAME, "
+            "and X.509 allows 64 characters there",
+        )
+    return text
+
+
+def _label_key(key: str) -> str:
+    prefix, slash, name = key.rpartition("/")
+    if not _LABEL_TEXT.fullmatch(name) or (slash and not is_dns_name(prefix)):
+        refuse(f"{key!r} cannot be a key in Kubernetes", "write it like disk or example.com/disk, up to 63 characters")
+    return key
+
+
+def _within(domain: str, namespaces: tuple[str, ...]) -> bool:
+    return any(domain == n or domain.endswith(f".{n}") for n in namespaces)
+
+
+def _node_label_key(key: str) -> str:
+    prefix = _label_key(key).rpartition("/")[0]
+    reserved = _within(prefix, _KUBERNETES_NAMESPACES) and not _within(prefix, _KUBELET_NAMESPACES)
+    if reserved and key not in _KUBELET_LABELS:
+        refuse(
+            f"the label {key} is reserved: a kubelet refuses to start with it",
+            "use a key of your own, e.g. example.com/..., or one of node.kubernetes.io/...; "
+            "the node-role labels are set by kubeup",
+        )
+    return key
+
+
+def _empty_is_text(value: Any) -> Any:
+    return "" if value is None else value  # "disk:" in YAML is a label without a value
+
+
+def _label_value(value: str) -> str:
+    if value and not _LABEL_TEXT.fullmatch(value):
+        refuse(f"{value!r} cannot be a label's value", "use up to 63 letters, digits, '-', '_' and '.'")
+    return value
+
+
+def _version(text: str) -> str:
+    text = text.removeprefix("v")
+    if not _VERSION.fullmatch(text):
+        refuse(f"{text!r} is not a version", "write it in full, e.g. 1.36.3")
+    return text
+
+
+def _path(path: Path, info: ValidationInfo) -> Path:
+    """``~`` expanded, and relative to the inventory's folder (the validation context's "folder") when there is one."""
+    folder: Path = (info.context or {}).get("folder", Path())
+    return folder / path.expanduser()
+
+
+def _network(value: Any) -> Any:
+    try:
+        network = IPv4Network(value, strict=False)
+    except ValueError:
+        refuse(f"{str(value)!r} is not an IPv4 network", "write it like 172.16.0.0/16")
+    if "/" not in str(value):
+        refuse(f"{str(value)!r} does not say how large the network is", f"write it like {value}/16")
+    if str(network.network_address) != str(value).partition("/")[0]:
+        refuse(f"{value} is an address within a network, not a network", f"write {network}")
+    return network
+
+
+def _connectable(text: str) -> str:
+    # A leading "-" would be an option to every command line that it gets into.
+    if not re.fullmatch(r"[^\s@/-][^\s@/]*", text):
+        refuse(f"{text!r} is not something to connect to", "write [user@]host[:port], e.g. vcap@10.10.103.250")
+    return text
+
+
+def _port_range(text: str) -> str:
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
+    if not match or not 0 < int(match[1]) <= int(match[2]) < 65536:
+        refuse(f"{text!r} is not a range of ports", "write it like 30000-32767")
+    return text
+
+
+DnsLabel = Annotated[str, AfterValidator(_dns_label)]
+NodeName = Annotated[str, AfterValidator(_node_name)]
+LabelKey = Annotated[str, AfterValidator(_label_key)]
+NodeLabelKey = Annotated[str, AfterValidator(_node_label_key)]
+LabelValue = Annotated[str, BeforeValidator(_empty_is_text), AfterValidator(_label_value)]
+Version = Annotated[str, AfterValidator(_version)]
+Connectable = Annotated[str, AfterValidator(_connectable)]
+LocalPath = Annotated[Path, AfterValidator(_path)]
+Network = Annotated[IPv4Network, BeforeValidator(_network)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Value(BaseModel):
+    """A frozen model that knows all its keys. A key with nothing behind it counts as not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
+
+
+class Role(StrEnum):
+    """What a node is for, in the letters of 2015: ``a`` runs the control plane, ``i`` runs pods, ``ai`` does both."""
+
+    MASTER = "a"
+    MINION = "i"
+    BOTH = "ai"
+
+
+class Taint(Value):
+    """Keeps pods off a node. Written as a map of the fields below, or as kubectl does: ``key[=value]:effect``."""
+
+    key: LabelKey
+    value: LabelValue = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        if not isinstance(data, str):
+            return data
+        what, colon, effect = data.rpartition(":")
+        if not colon:
+            refuse(f"the taint {data!r} has no effect", f"write it like {data}:NoSchedule")
+        key, _, value = what.partition("=")
+        return {"key": key, "value": value, "effect": effect}
+
+    def __str__(self) -> str:
+        """As kubectl and ``kubelet --register-with-taints`` write it."""
+        return f"{self.key}={self.value}:{self.effect}" if self.value else f"{self.key}:{self.effect}"
+
+
+# What keeps user pods off a node that is a master alone.
+CONTROL_PLANE_TAINT = Taint(key=CONTROL_PLANE, effect="NoSchedule")
+
+
+class SshDefaults(Value):
+    """How to connect to every node that does not say otherwise. None leaves it to OpenSSH's config and defaults.
+
+    Paths: ``~`` is expanded, a relative one is meant from the inventory's folder.
+    """
+
+    user: Connectable | None = None
+    port: Port | None = None
+    key: LocalPath | None = None
+    known_hosts: LocalPath | None = None
+    config: LocalPath | None = None
+
+
+class SshTarget(SshDefaults):
+    """Where and how SSH connects to one node."""
+
+    host: Connectable
+
+
+class Node(Value):
+    """One host of the cluster.
+
+    ``host`` is what SSH connects to (an address, a name, or an alias of OpenSSH's config); ``address`` is where the
+    other nodes find this one. ``name`` is the node's name in Kubernetes.
+    """
+
+    name: NodeName
+    role: Role
+    host: Connectable
+    address: IPv4Address
+    user: Connectable | None = None
+    port: Port | None = None
+    key: LocalPath | None = None
+    labels: dict[NodeLabelKey, LabelValue] = {}
+    taints: tuple[Taint, ...] = ()
+
+    def __hash__(self) -> int:
+        # Equal nodes have equal names, and a dict of labels has no hash of its own.
+        return hash(self.name)
+
+    @property
+    def is_master(self) -> bool:
+        """Runs etcd and the control plane."""
+        return self.role in (Role.MASTER, Role.BOTH)
+
+    @property
+    def is_minion(self) -> bool:
+        """Runs users' pods. A master that is not a minion has a kubelet too, and a taint that keeps them off."""
+        return self.role in (Role.MINION, Role.BOTH)
+
+    @property
+    def all_taints(self) -> tuple[Taint, ...]:
+        """The inventory's taints, and the control plane's on a node that is a master alone."""
+        if self.is_minion or CONTROL_PLANE_TAINT in self.taints:
+            return self.taints
+        return (CONTROL_PLANE_TAINT, *self.taints)
+
+    @property
+    def role_labels(self) -> dict[str, str]:
+        """Labels that show the roles in ``kubectl get nodes``.
+
+        Apart from ``labels``, because the NodeRestriction admission plugin lets no kubelet set these on itself:
+        an admin client applies them.
+        """
+        wanted = {CONTROL_PLANE: self.is_master, WORKER: self.is_minion}
+        return {label: "" for label, has in wanted.items() if has}
+
+
+class Versions(Value):
+    """The version of each component, without a leading "v". A component's key here has "_" where its name has "-"."""
+
+    kubernetes: Version = DEFAULT_VERSIONS["kubernetes"]
+    etcd: Version = DEFAULT_VERSIONS["etcd"]
+    containerd: Version = DEFAULT_VERSIONS["containerd"]
+    runc: Version = DEFAULT_VERSIONS["runc"]
+    cni_plugins: Version = DEFAULT_VERSIONS["cni-plugins"]
+    flannel: Version = DEFAULT_VERSIONS["flannel"]
+    coredns: Version = DEFAULT_VERSIONS["coredns"]
+    cri_tools: Version = DEFAULT_VERSIONS["cri-tools"]
+
+
+class KubeProxy(Value):
+    """``mode``: how kube-proxy programs the kernel."""
+
+    mode: Literal["iptables", "nftables"] = "iptables"
+
+
+class Flannel(Value):
+    """``store``: where flannel keeps who has which subnet; ``backend``: how packets get from node to node."""
+
+    store: Literal["kubernetes", "etcd"] = "kubernetes"
+    backend: Literal["vxlan", "host-gw"] = "vxlan"
+
+
+class Settings(Value):
+    """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
+
+    name: DnsLabel = "kubeup"
+    service_cidr: Network = IPv4Network("192.168.3.0/24")  # this and flannel_net as in 2015
+    flannel_net: Network = IPv4Network("172.16.0.0/16")
+    node_subnet: int = Field(24, ge=1, le=30)  # prefix length; flannel needs a bridge and a tunnel address in each
+    domain: Annotated[str, AfterValidator(_dns_domain)] = "cluster.local"
+    versions: Versions = Versions()
+    kube_proxy: KubeProxy = KubeProxy()
+    flannel: Flannel = Flannel()
+    api_port: Port = 6443
+    node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
+    ssh: SshDefaults = SshDefaults()
+
+
+class Cluster(Settings):
+    """A whole cluster. ``load`` makes one from an inventory, with everything checked."""
+
+    nodes: tuple[Node, ...] = Field(min_length=1)
+
+    @property
+    def masters(self) -> tuple[Node, ...]:
+        """The nodes that run etcd and the control plane, in the inventory's order."""
+        return tuple(n for n in self.nodes if n.is_master)
+
+    @property
+    def minions(self) -> tuple[Node, ...]:
+        """The nodes that run users' pods, in the inventory's order."""
+        return tuple(n for n in self.nodes if n.is_minion)
+
+    def node(self, name: str) -> Node:
+        """The node of that name.
+
+        Raises:
+            KeyError: no node has it.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise KeyError(name)
+
+    def ssh_target(self, node: Node) -> SshTarget:
+        """Where and how to connect to ``node``: what it says itself, else what ``ssh`` says for all."""
+        own = {k: v for k in ("user", "port", "key") if (v := getattr(node, k)) is not None}
+        # The paths are absolute or from the current folder by now, so validating them once more changes nothing.
+        return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
+
+    @property
+    def kubernetes_service_ip(self) -> IPv4Address:
+        """Where pods find the API: kube-apiserver takes the service network's first address for itself."""
+        return self.service_cidr[1]
+
+    @property
+    def dns_ip(self) -> IPv4Address:
+        """Where pods find DNS: the service network's tenth address, as kubeadm has it."""
+        return self.service_cidr[10]
+
+    @property
+    def api_server_url(self) -> str:
+        """Where clients outside the cluster's network, and kubelets, find the API."""
+        return api_endpoint(self)
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """The client URL of each etcd member."""
+        return tuple(f"https://{n.address}:2379" for n in self.masters)
+
+
+def api_endpoint(cluster: Cluster) -> str:
+    """The URL of the Kubernetes API: the first master's, until masters have an address in common."""
+    return f"https://{cluster.masters[0].address}:{cluster.api_port}"

@@ -1,0 +1,194 @@
+"""What must hold between the parts of a cluster, one rule a function."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from kubeup.cluster.document import Key
+from kubeup.cluster.model import Node, Settings
+from kubeup.components.catalogue import COMPONENTS
+
+# kube-apiserver: service CIDRs of at most 20 bits (cmd/kube-apiserver/app/options/validation.go, maxCIDRBits).
+LARGEST_SERVICE_PREFIX = 12
+# The tenth address is DNS's, and services need some of their own.
+SMALLEST_SERVICE_PREFIX = 28
+
+# What the components of kubeup listen on, on some or all hosts.
+FIXED_PORTS = {
+    22: "SSH",
+    2379: "etcd",
+    2380: "etcd's peers",
+    10248: "the kubelet's health check",
+    10249: "kube-proxy's metrics",
+    10250: "the kubelet",
+    10256: "kube-proxy's health check",
+    10257: "kube-controller-manager",
+    10259: "kube-scheduler",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A broken rule.
+
+    ``keys`` are the places that have a part in it, the one to change first; nodes are ("nodes", index, field).
+    ``concerns`` are the settings it was concluded from: where one of them is itself wrong, so may the finding be.
+    "nodes" among them means that it was concluded from the number of nodes.
+    """
+
+    keys: tuple[Key, ...]
+    what: str
+    remedy: str
+    concerns: frozenset[str] = frozenset()
+
+
+Rule = Callable[[Settings, Sequence[Node]], Iterator[Finding]]
+
+
+def masters(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """One master, or an odd number: etcd's members decide by majority."""
+    number = sum(n.is_master for n in nodes)
+    if number == 0:
+        yield Finding(
+            (("roles",), ("nodes",)),
+            "no node is a master",
+            "give one node (or three) the role a (master) or ai (master and minion)",
+            frozenset({"nodes"}),
+        )
+    elif number % 2 == 0:
+        yield Finding(
+            (("roles",), ("nodes",)),
+            f"{number} masters: an even number",
+            f"use {number - 1} or {number + 1}. Each master has an etcd member, and etcd needs more than half of them: "
+            f"{number} survive the loss of no more members than {number - 1} do, and have one more that can fail"
+            + ("; three survive the loss of one" if number == 2 else ""),
+            frozenset({"nodes"}),
+        )
+
+
+def no_doubles(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """No two nodes have a host, a name or an address in common. Of one pair, only the first of these is told."""
+    told: set[tuple[int, int]] = set()
+    aspects: Mapping[str, Callable[[Node], object]] = {
+        # Ports tell hosts behind one forwarding address apart.
+        "host": lambda n: (n.host.lower(), n.port or settings.ssh.port or 22),
+        "name": lambda n: n.name,
+        "address": lambda n: n.address,
+    }
+    remedies = {
+        "host": "name each host once; one that is master and minion has the role ai",
+        "name": "say name: for one of them",
+        "address": "say address: with the one that other nodes reach this host by",
+    }
+    for aspect, value_of in aspects.items():
+        first: dict[object, int] = {}
+        for i, node in enumerate(nodes):
+            j = first.setdefault(value_of(node), i)
+            if j == i or (j, i) in told:
+                continue
+            told.add((j, i))
+            what = f"the {aspect} {getattr(node, aspect)} is there twice: node {j + 1} has it too"
+            yield Finding((("nodes", i, aspect),), what, remedies[aspect])
+
+
+def network_sizes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """The service network is of a size that kube-apiserver takes; flannel's has a subnet for each node."""
+    services = settings.service_cidr
+    at: tuple[Key, ...] = (("service_cidr",),)
+    if services.prefixlen < LARGEST_SERVICE_PREFIX:
+        what = f"the service network {services} is too large"
+        remedy = f"write /{LARGEST_SERVICE_PREFIX} or smaller: kube-apiserver takes no more than 20 bits of addresses"
+        yield Finding(at, what, remedy, frozenset({"service_cidr"}))
+    if services.prefixlen > SMALLEST_SERVICE_PREFIX:
+        what = f"the service network {services} is too small"
+        remedy = (
+            f"write /{SMALLEST_SERVICE_PREFIX} or larger: its first address is the API's, its tenth DNS's, "
+            "and each service needs one"
+        )
+        yield Finding(at, what, remedy, frozenset({"service_cidr"}))
+
+    pods, subnet = settings.flannel_net, settings.node_subnet
+    # With its own store flannel leaves the first subnet unused and wants four (flannel, subnet.CheckNetworkConfig).
+    own_store = settings.flannel.store == "etcd"
+    has = (1 << max(0, subnet - pods.prefixlen)) if subnet >= pods.prefixlen else 0
+    needs = max(4, len(nodes) + 1) if own_store else len(nodes)
+    if has < needs:
+        prefix = subnet - (needs - 1).bit_length()
+        yield Finding(
+            (("flannel_net",), ("node_subnet",), ("nodes",)),
+            f"the pod network {pods} is too small: it holds {has} /{subnet} subnets, and {needs} are needed"
+            + (" (flannel with its store in etcd leaves the first unused and wants four)" if own_store else ""),
+            f"write flannel_net with /{prefix} or larger, or smaller subnets with node_subnet:",
+            frozenset({"flannel_net", "node_subnet", "flannel", *(() if own_store and has < 4 else ("nodes",))}),
+        )
+
+
+def no_overlaps(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Services, pods and hosts have addresses of their own: a packet's destination must say which it is for."""
+    services, pods = settings.service_cidr, settings.flannel_net
+    addresses = [n.address for n in nodes]
+    if services.overlaps(pods):
+        yield Finding(
+            (("service_cidr",), ("flannel_net",)),
+            f"service_cidr {services} and flannel_net {pods} overlap",
+            f"give one of them another network, e.g. service_cidr: {_free_network([pods], addresses)}",
+            frozenset({"service_cidr", "flannel_net"}),
+        )
+    for setting, network, other in (("service_cidr", services, pods), ("flannel_net", pods, services)):
+        for i, node in enumerate(nodes):
+            if node.address in network:
+                yield Finding(
+                    (("nodes", i, "address"),),
+                    f"node {node.name} has the address {node.address}, which lies in {setting} {network}",
+                    f"give {setting} a network that no host is in, e.g. {_free_network([other], addresses)}",
+                    frozenset({setting}),
+                )
+
+
+def _free_network(taken: Sequence[IPv4Network], addresses: Sequence[IPv4Address]) -> IPv4Network:
+    """A private /16 without the networks and addresses given."""
+    candidates = (IPv4Network(f"10.{i % 256}.0.0/16") for i in range(96, 96 + 256))
+    free = (c for c in candidates if not any(c.overlaps(t) for t in taken) and not any(a in c for a in addresses))
+    return next(free, IPv4Network("172.30.0.0/16"))
+
+
+def usable_addresses(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """A node's address is one that other hosts can reach it by."""
+    for i, node in enumerate(nodes):
+        a = node.address
+        kinds = {"loopback": a.is_loopback, "multicast": a.is_multicast, "unspecified": a.is_unspecified}
+        for kind in (k for k, applies in kinds.items() if applies):
+            yield Finding(
+                (("nodes", i, "address"),),
+                f"node {node.name} has the {kind} address {a}, which other nodes cannot reach it by",
+                f"say address: for node {node.name}, with the one it has in the cluster's network",
+            )
+
+
+def ports(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """No port is for two things on one host."""
+    if taken := FIXED_PORTS.get(settings.api_port):
+        what = f"api_port {settings.api_port} is the port of {taken}"
+        yield Finding((("api_port",),), what, "use another, e.g. 6443", frozenset({"api_port"}))
+    low, high = map(int, settings.node_port_range.split("-"))
+    for port, user in {**FIXED_PORTS, settings.api_port: "the API (api_port)"}.items():
+        if low <= port <= high:
+            yield Finding(
+                (("node_port_range",), ("api_port",)),
+                f"node_port_range {settings.node_port_range} contains {port}, the port of {user}",
+                "use a range without it, e.g. 30000-32767",
+                frozenset({"node_port_range", "api_port"}),
+            )
+
+
+def known_versions(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Every version is one that the catalogue has."""
+    for key, version in settings.versions:
+        name = key.replace("_", "-")
+        known = [c.version for c in COMPONENTS if c.name == name]
+        if version not in known:
+            what = f"{name} {version} is not in kubeup's catalogue"
+            yield Finding((("versions", key),), what, f"it has {', '.join(known)}")
+
+
+RULES: tuple[Rule, ...] = (masters, no_doubles, network_sizes, no_overlaps, usable_addresses, ports, known_versions)

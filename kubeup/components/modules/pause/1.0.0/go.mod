@@ -1,0 +1,3 @@
+module kubeup.invalid/pause
+
+go 1.22

@@ -1,0 +1,3 @@
+module kubeup.invalid/probe
+
+go 1.22

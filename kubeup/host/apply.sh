@@ -1,0 +1,253 @@
+# Applies a difference to this host. On stdin: base64 of a gzip'd tar that holds `actions`, one a line with
+# tab-separated columns ("-" where there is nothing: read would swallow an empty one), and the contents they name.
+# $1 is the sha256 of the tar.
+#
+# The record, /var/lib/kubeup/record, is a journal: kind, key, want, have, before. The last line of a key counts, want
+# "gone" ends it. Whatever is about to be placed is written down first as "pending", so a run killed at any moment
+# leaves a record from which the next one goes on, and from which everything can be removed.
+set -eu
+umask 077
+export LC_ALL=C
+home=/var/lib/kubeup
+tab=$(printf '\t')
+[ -d $home ] || mkdir -p $home
+exec 9>>$home/lock
+flock -w 120 9 || { echo "another kubeup has been at work on this host for 120 s" >&2; exit 75; }
+rm -rf $home/staging.*
+stage=$home/staging.$$
+trap 'rm -rf "$stage"' EXIT
+mkdir "$stage"
+cd "$stage"
+base64 -d >payload
+echo "$1  payload" | sha256sum -c --quiet - >&2 || { echo "what was sent did not arrive whole; nothing was changed" >&2; exit 74; }
+tar -xzf payload
+rm payload
+
+doing=preparing
+trap 'rc=$?; rm -rf "$stage"; if [ $rc != 0 ]; then echo "failed while $doing" >&2; fi' EXIT
+
+note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; }
+
+# What the record says was there before.
+noted() { awk -F'\t' -v kind="$1" -v key="$2" '$1==kind && $2==key {b=$5} END{print b}' $home/record; }
+
+# Directories that have to be made on the way are noted, to be removed once they are empty.
+parents() {
+    dir=$(dirname "$1")
+    [ -d "$dir" ] && return
+    parents_of=$dir missing=
+    while [ ! -d "$parents_of" ]; do missing="$parents_of $missing"; parents_of=$(dirname "$parents_of"); done
+    for dir in $missing; do note parent "$dir" - - -; mkdir -m 0755 "$dir"; done
+}
+
+# What stood at a path before is kept, and put back when ours goes.
+keep() {
+    if [ "$3" != "?" ]; then before=$3; return; fi
+    before=absent
+    if [ -e "$2" ] || [ -L "$2" ]; then
+        mkdir -p "$home/before$(dirname "$2")"
+        cp -a "$2" "$home/before$2"
+        before=saved
+    fi
+}
+
+put() { # kind key path want sha256 mode content before extra
+    doing="writing $3"
+    keep "$1" "$3" "$8"
+    note "$1" "$2" pending - "$before"
+    parents "$3"
+    cp "$stage/$7" "$3.kubeup-new"
+    chmod "$6" "$3.kubeup-new"
+    mv -f "$3.kubeup-new" "$3"
+    note "$1" "$2" "$4" "$5 $9" "$before"
+}
+
+restore() {
+    if [ "$2" = saved ] && [ -e "$home/before$1" ]; then cp -a "$home/before$1" "$1.kubeup-new" && mv -fT "$1.kubeup-new" "$1"; else rm -f "$1"; fi
+}
+
+packages() {
+    if command -v dpkg-query >/dev/null 2>&1; then dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' | sed -n 's/^ii *//p' | sort -u; else rpm -qa --qf '%{NAME}\n' | sort -u; fi
+}
+
+install_packages() {
+    if command -v apt-get >/dev/null 2>&1; then
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
+            { apt-get -o DPkg::Lock::Timeout=300 update >&2 && apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2; }
+    elif command -v dnf >/dev/null 2>&1; then dnf -y install "$@" >&2
+    elif command -v yum >/dev/null 2>&1; then yum -y install "$@" >&2
+    else echo "no package manager that is known here (apt-get, dnf, yum)" >&2; return 1; fi
+}
+
+remove_packages() {
+    if command -v apt-get >/dev/null 2>&1; then DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 purge -y "$@" >&2
+    elif command -v dnf >/dev/null 2>&1; then dnf -y remove "$@" >&2
+    else yum -y remove "$@" >&2; fi
+}
+
+# Each kind of action is a pass over the list, in the order in which they depend on one another.
+each() { awk -F'\t' -v want="$1" '$1==want' actions | cut -f2- >"pass.$1"; [ -s "pass.$1" ]; }
+
+if each cluster; then while IFS=$tab read -r name identity; do note cluster "$name" "$identity" - -; done <pass.cluster; fi
+
+# 1. What is no longer wanted stops, and cleans up after itself, before its files go.
+if each drop; then
+    doing="stopping units"
+    units=$(awk -F'\t' '$1=="unit"{print $2}' pass.drop)
+    if [ -n "$units" ]; then
+        # shellcheck disable=SC2086  # one word a unit
+        systemctl disable --now --quiet $units 2>"$stage/stop" || { for u in $units; do if systemctl is-active --quiet "$u"; then cat "$stage/stop" >&2; exit 1; fi; done; }
+        # shellcheck disable=SC2086
+        systemctl reset-failed $units 2>/dev/null || true
+    fi
+    awk -F'\t' '$1=="cleanup"{print $2}' pass.drop | while read -r name; do
+        doing="cleaning up after $name"
+        [ -e "$home/cleanup/$name" ] || continue
+        touch "$home/cleanup/$name.captured"
+        sh "$home/cleanup/$name" remove <"$home/cleanup/$name.captured" >&2 || { echo "failed while $doing" >&2; exit 1; }
+    done
+    while IFS=$tab read -r kind key before; do
+        doing="removing $kind $key"
+        case $kind in
+        file | blob | link) restore "$key" "$before" ;;
+        unit) restore "/etc/systemd/system/$key" "$before" ;;
+        cleanup) rm -f "$home/cleanup/$key" "$home/cleanup/$key.captured" ;;
+        dir)
+            if [ "$before" = kept ]; then :
+            elif mountpoint -q "$key" || [ "$before" = empty ]; then find "$key" -xdev -mindepth 1 -delete
+            else rm -rf --one-file-system "$key"; fi ;;
+        sysctl) p=/proc/sys/$(printf %s "$key" | tr . /); if [ -e "$p" ] && [ "$before" != - ]; then printf '%s\n' "$before" >"$p" || true; fi ;;
+        module) if [ "$before" = absent ]; then modprobe -r "$key" 2>/dev/null || true; fi ;;
+        package) # shellcheck disable=SC2086
+            case $before in new:?*) remove_packages $(printf %s "${before#new:}" | tr , ' ') </dev/null ;; esac ;;
+        esac
+        note "$kind" "$key" gone - -
+    done <pass.drop
+    if [ -n "$units" ]; then systemctl daemon-reload; fi
+fi
+
+# 2. Bytes first, then what uses them.
+if each package; then
+    doing="installing packages"
+    missing=
+    while IFS=$tab read -r key _ command before; do
+        if ! command -v "$command" >/dev/null 2>&1; then missing="$missing $key"
+        elif [ "$before" = "?" ]; then note package "$key" pending "$command" present; fi
+    done <pass.package
+    if [ -n "$missing" ]; then
+        packages >have.before
+        for key in $missing; do note package "$key" pending - "?"; done
+        # shellcheck disable=SC2086  # one word a package
+        install_packages $missing </dev/null
+        packages >have.after
+        new=$(comm -13 have.before have.after | tr '\n' ',')
+        for key in $missing; do note package "$key" pending - "new:${new%,}"; new=; done
+    fi
+    while IFS=$tab read -r key want command before; do
+        command -v "$command" >/dev/null 2>&1 || { echo "the package $key did not bring the command $command" >&2; exit 1; }
+        if [ "$before" = "?" ]; then before=$(noted package "$key"); fi
+        note package "$key" "$want" "$command" "$before"
+    done <pass.package
+fi
+if each module; then
+    while IFS=$tab read -r key want evidence before; do
+        doing="loading the kernel module $key"
+        if [ "$before" = "?" ]; then before=absent; if [ -e "$evidence" ]; then before=loaded; fi; fi
+        note module "$key" pending "$evidence" "$before"
+        [ -e "$evidence" ] || modprobe "$key" >&2
+        note module "$key" "$want" "$evidence" "$before"
+    done <pass.module
+fi
+if each dir; then
+    while IFS=$tab read -r key want mode before; do
+        doing="making $key"
+        if [ "$before" = "?" ]; then
+            before=made
+            if [ -d "$key" ]; then before=empty; if [ -n "$(ls -A "$key")" ]; then before=kept; fi; fi
+        fi
+        note dir "$key" pending - "$before"
+        parents "$key"
+        [ -d "$key" ] || mkdir "$key"
+        chmod "$mode" "$key"
+        note dir "$key" "$want" "$mode" "$before"
+    done <pass.dir
+fi
+# Units whose inputs are about to change are marked, so that a run killed before their restart is made good by the next.
+if each dirty; then while IFS=$tab read -r key before; do note unit "$key" pending - "$before"; done <pass.dirty; fi
+if each file; then while IFS=$tab read -r path want sha mode content before extra; do put file "$path" "$path" "$want" "$sha" "$mode" "$content" "$before" "$extra"; done <pass.file; fi
+if each link; then
+    while IFS=$tab read -r path want target before; do
+        doing="linking $path"
+        keep link "$path" "$before"
+        note link "$path" pending - "$before"
+        parents "$path"
+        ln -sfn "$target" "$path.kubeup-new"
+        mv -fT "$path.kubeup-new" "$path"
+        note link "$path" "$want" "$target" "$before"
+    done <pass.link
+fi
+if each sysctl; then
+    while IFS=$tab read -r key want value before; do
+        doing="setting $key"
+        p=/proc/sys/$(printf %s "$key" | tr . /)
+        if [ "$before" = "?" ]; then before=$(tr '\t' ' ' <"$p"); fi
+        note sysctl "$key" pending - "$before"
+        [ "$(tr '\t' ' ' <"$p")" = "$value" ] || printf '%s\n' "$value" >"$p"
+        note sysctl "$key" "$want" "$value" "$before"
+    done <pass.sysctl
+fi
+if each cleanup; then
+    while IFS=$tab read -r key want sha mode content before; do
+        new=; [ -e "$home/cleanup/$key.captured" ] || new=yes
+        put cleanup "$key" "$home/cleanup/$key" "$want" "$sha" "$mode" "$content" absent -
+        if [ -n "$new" ]; then sh "$home/cleanup/$key" capture </dev/null >"$home/cleanup/$key.new" && mv "$home/cleanup/$key.new" "$home/cleanup/$key.captured"; fi
+    done <pass.cleanup
+fi
+
+# 3. Units: all files, one reload, then restarts in one transaction, so that systemd orders them.
+if each unit; then
+    while IFS=$tab read -r name want sha content before wait combined; do
+        [ "$content" = - ] || { put unit "$name" "/etc/systemd/system/$name" pending "$sha" 0644 "$content" "$before" "$combined"; }
+    done <pass.unit
+    doing="reloading systemd"
+    systemctl daemon-reload
+    waited=$(awk -F'\t' '$6=="wait"{print $1}' pass.unit)
+    unwaited=$(awk -F'\t' '$6!="wait"{print $1}' pass.unit)
+    # shellcheck disable=SC2086  # one word a unit
+    systemctl enable --quiet $waited $unwaited
+    started() { # mode units...
+        doing="starting $*"
+        if ! systemctl restart "$@"; then
+            shift
+            for u in "$@"; do
+                if ! systemctl is-active --quiet "$u"; then
+                    echo "--- $u: $(systemctl show -p ActiveState,SubState,Result,ExecMainStatus --value "$u" | tr '\n' ' ')" >&2
+                    journalctl --no-pager -o cat -n 15 -u "$u" >&2 || true
+                fi
+            done
+            return 1
+        fi
+    }
+    # shellcheck disable=SC2086
+    if [ -n "$unwaited" ]; then started --no-block $unwaited; fi
+    # shellcheck disable=SC2086
+    if [ -n "$waited" ]; then started --quiet $waited; fi
+    while IFS=$tab read -r name want sha content before wait combined; do
+        if [ "$before" = "?" ]; then before=$(noted unit "$name"); fi
+        note unit "$name" "$want" "$sha $combined" "$before"
+    done <pass.unit
+fi
+
+# 4. The record is written anew without what is past; where all is gone, the last traces go too.
+doing="writing the record"
+awk -F'\t' '{k=$1 FS $2; if (!(k in s)) o[++n]=k; s[k]=$0} END{for(i=1;i<=n;i++){split(s[o[i]],f,FS); if (f[3]!="gone") print s[o[i]]}}' $home/record >$home/record.new
+awk -F'\t' '$1=="parent"{print $2}' $home/record.new | sort -r | while read -r dir; do if [ -d "$dir" ]; then rmdir "$dir" 2>/dev/null || echo "$dir"; fi; done >parents.left
+awk -F'\t' 'NR==FNR{left[$1]; next} $1!="parent" || ($2 in left)' parents.left $home/record.new >$home/record.kept
+rm $home/record.new
+mv $home/record.kept $home/record
+if each forget; then
+    cd /
+    rm -rf "$stage"
+    rm -rf $home
+fi

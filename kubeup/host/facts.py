@@ -1,0 +1,70 @@
+"""What a host is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+CAP_SYS_RESOURCE = 24  # capability number, from linux/capability.h
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """What a host is. Roles decide by it; it does not change by what kubeup does."""
+
+    os: str
+    os_like: tuple[str, ...]
+    os_version: str
+    os_name: str
+    arch: str
+    """As Go names it: amd64, arm64."""
+    kernel: str
+    hostname: str
+    cpus: int
+    memory_kib: int
+    cgroup: int
+    """Version of the cgroup hierarchy: 1 or 2."""
+    init: str
+    """The name of process 1."""
+    systemd: int
+    apparmor: bool
+    kmsg: bool
+    """Whether /dev/kmsg is there, which the kubelet wants to read."""
+    conntrack_writable: bool
+    nofile: int
+    """The hard limit of open files, 0 for none."""
+    capabilities: int
+    swaps: int
+    clock: int
+    """Seconds since the epoch, when it was read."""
+    commands: frozenset[str]
+    addresses: tuple[tuple[str, IPv4Interface], ...]
+    routes: tuple[tuple[IPv4Network, str], ...]
+    """Destination and device, without the default route."""
+    nameservers: tuple[tuple[str, str], ...]
+    """(file, server)"""
+    listening: frozenset[int]
+    disks: tuple[tuple[str, int], ...]
+    """(mount point, free KiB) of the file systems that components, data and configuration lie on."""
+    present: tuple[str, ...]
+    """Paths that other ways to install Kubernetes leave behind."""
+
+    @property
+    def can_lower_oom_score(self) -> bool:
+        """False in containers without CAP_SYS_RESOURCE, where pods could otherwise not be started."""
+        return bool(self.capabilities >> CAP_SYS_RESOURCE & 1)
+
+    def upstream_resolv_conf(self) -> str | None:
+        """The resolv.conf that has a nameserver which pods can reach too, or None.
+
+        A nameserver on a loopback address (systemd-resolved, Docker) would be the pod's own loopback.
+        """
+        for path in dict.fromkeys(path for path, _ in self.nameservers):
+            servers = [server for p, server in self.nameservers if p == path]
+            if servers and not any(s.startswith("127.") or s == "::1" for s in servers):
+                return path
+        return None
+
+    def device_of(self, address: IPv4Address) -> str | None:
+        """The name of the network link that has the address."""
+        return next((name for name, interface in self.addresses if interface.ip == address), None)

@@ -1,0 +1,21 @@
+"""A kubeup inventory as hosts for pyinfra's own command, see inventories/demo.py."""
+
+from pathlib import Path
+from typing import Any
+
+from kubeup.cluster import load
+from kubeup.host.session import ssh_data
+
+
+def hosts(path: str | Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """pyinfra's groups "masters" and "nodes", with the SSH data of each host, from the inventory at ``path``."""
+    path = Path(path).resolve()
+    cluster = load(path)
+
+    def entry(name: str) -> tuple[str, dict[str, Any]]:
+        return name, {**ssh_data(cluster, cluster.node(name)), "kubeup_inventory": str(path)}
+
+    return {
+        "masters": [entry(node.name) for node in cluster.masters],
+        "nodes": [entry(node.name) for node in cluster.nodes],
+    }

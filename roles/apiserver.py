@@ -1,0 +1,83 @@
+"""kube-apiserver: the API that everything else talks to."""
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import ETCD, FRONT_PROXY, Trust
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Resource, unit
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
+from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.common import BIN, NODE_CA, PKI, certificate, kubeconfig, nofile, program
+from kubeup.roles.etcd import APISERVER_USER
+from kubeup.cluster.trust import SERVICE_ACCOUNTS
+from kubeup.templates import render
+
+WHERE = "masters"
+
+ADMIN_CONF = "/etc/kubernetes/admin.conf"
+
+
+def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    version = cluster.versions.kubernetes
+    programs = program("kubernetes", version, "kube-apiserver")
+    serving = certificate(
+        f"{PKI}/apiserver",
+        trust,
+        "kube-apiserver",
+        "server",
+        node=node,
+        more_names=(
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            f"kubernetes.default.svc.{cluster.domain}",
+        ),
+        more_addresses=(cluster.kubernetes_service_ip,),
+    )
+    to_etcd = certificate(f"{PKI}/apiserver-etcd", trust, APISERVER_USER, "client", issuer=ETCD)
+    to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
+    to_extensions = certificate(f"{PKI}/front-proxy-client", trust, "front-proxy-client", "client", issuer=FRONT_PROXY)
+    flags = {
+        "advertise-address": node.address,
+        "secure-port": cluster.api_port,
+        "allow-privileged": "true",
+        "anonymous-auth": "false",
+        "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
+        "client-ca-file": NODE_CA,
+        "tls-cert-file": serving.path,
+        "tls-private-key-file": serving.key_path,
+        # Its own member only: etcd spreads the data, and a new master then changes nothing on the others.
+        "etcd-servers": "https://127.0.0.1:2379",
+        "etcd-cafile": CERTIFICATES[ETCD],
+        "etcd-certfile": to_etcd.path,
+        "etcd-keyfile": to_etcd.key_path,
+        "kubelet-certificate-authority": NODE_CA,
+        "kubelet-client-certificate": to_kubelets.path,
+        "kubelet-client-key": to_kubelets.key_path,
+        "kubelet-preferred-address-types": "InternalIP,Hostname",
+        "proxy-client-cert-file": to_extensions.path,
+        "proxy-client-key-file": to_extensions.key_path,
+        "requestheader-client-ca-file": CERTIFICATES[FRONT_PROXY],
+        "requestheader-allowed-names": "front-proxy-client",
+        "requestheader-username-headers": "X-Remote-User",
+        "requestheader-group-headers": "X-Remote-Group",
+        "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        "service-account-issuer": f"https://kubernetes.default.svc.{cluster.domain}",
+        "service-account-key-file": SERVICE_ACCOUNTS_PUBLIC,
+        "service-account-signing-key-file": KEYS[SERVICE_ACCOUNTS],
+        "service-cluster-ip-range": cluster.service_cidr,
+        "service-node-port-range": cluster.node_port_range,
+    }
+    certificates = [serving, to_etcd, to_kubelets, to_extensions]
+    trusted = authorities(cluster, node, host, trust)
+    return [
+        *programs,
+        *certificates,
+        unit(
+            "kube-apiserver.service",
+            render("apiserver/kube-apiserver.service.j2", bin=BIN, flags=flags, nofile=nofile(host)),
+            [*programs, *certificates, *trusted],
+        ),
+        *program("kubernetes", version, "kubectl", on_path=True),
+        *kubeconfig(ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",)),
+    ]

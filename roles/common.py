@@ -1,0 +1,107 @@
+"""What several roles need: programs, certificates, kubeconfigs, limits."""
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.certificates import CertificateSpec, Usage
+from kubeup.cluster.trust import KUBERNETES, Trust
+from kubeup.components.catalogue import DEFAULT_VERSIONS
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Blob, Certificate, File, Link, Resource
+from kubeup.templates import render
+
+ROOT = "/opt/kubeup"
+BIN = f"{ROOT}/bin"
+"""Links to the programs in use; each version has a folder of its own beside."""
+PKI = "/etc/kubernetes/pki"
+NODE_CA = f"{PKI}/ca.crt"
+
+# What most distributions give their own services; enough for an apiserver with thousands of watches.
+WANTED_NOFILE = 1048576
+
+
+def program(component: str, version: str, name: str, *, on_path: bool = False) -> list[Resource]:
+    """A program in its version's folder, and the link to the one in use. ``on_path``: people call it too."""
+    path = f"{ROOT}/{component}/{version}/{name}"
+    resources: list[Resource] = [Blob(path, name, version), Link(f"{BIN}/{name}", path)]
+    if on_path:
+        resources.append(Link(f"/usr/local/bin/{name}", f"{BIN}/{name}"))
+    return resources
+
+
+def image(component: str, version: str) -> Blob:
+    """A container image's archive, for containerd to import."""
+    return Blob(f"{ROOT}/images/{component}.tar", f"image-{component}", version, mode=0o644)
+
+
+def own_version(component: str) -> str:
+    """The version of a component that is kubeup's own and that no inventory chooses."""
+    return DEFAULT_VERSIONS[component]
+
+
+def nofile(host: HostFacts) -> int:
+    """The limit of open files for a service: what is wanted, or what a host that is a container may have at most."""
+    return min(WANTED_NOFILE, host.nofile) if host.nofile else WANTED_NOFILE
+
+
+def authority(path: str, trust: Trust, name: str = KUBERNETES) -> File:
+    """The certificate of an authority, to check others by."""
+    return File(path, trust.certificate_pem(name))
+
+
+def certificate(
+    stem: str,
+    trust: Trust,
+    common_name: str,
+    *usages: Usage,
+    issuer: str = KUBERNETES,
+    organizations: tuple[str, ...] = (),
+    node: Node | None = None,
+    more_names: tuple[str, ...] = (),
+    more_addresses: tuple[object, ...] = (),
+) -> Certificate:
+    """A certificate at ``stem``.crt with its key at ``stem``.key.
+
+    A server's is for the ``node``'s name and address and for localhost, and for what is more.
+    """
+    from ipaddress import IPv4Address
+
+    server = node is not None and "server" in usages
+    spec = CertificateSpec(
+        common_name=common_name,
+        authority=issuer,
+        usages=usages,
+        organizations=organizations,
+        dns_names=(node.name, "localhost", *more_names) if server and node else (),
+        addresses=(node.address, IPv4Address("127.0.0.1"), *map(IPv4Address, map(str, more_addresses)))
+        if server and node
+        else (),
+    )
+    return Certificate(f"{stem}.crt", f"{stem}.key", spec, trust.fingerprint(issuer))
+
+
+def api_url(cluster: Cluster, node: Node) -> str:
+    """Where this node's own services reach the API: on a master its own apiserver."""
+    return f"https://127.0.0.1:{cluster.api_port}" if node.is_master else cluster.api_server_url
+
+
+def kubeconfig(
+    path: str,
+    cluster: Cluster,
+    node: Node,
+    trust: Trust,
+    *,
+    user: str,
+    groups: tuple[str, ...] = (),
+) -> list[Resource]:
+    """A kubeconfig, and the authority and client certificate that it points to (so there is no secret in it)."""
+    name = path.rpartition("/")[2].removesuffix(".conf")
+    client = certificate(f"{PKI}/{name}", trust, user, "client", organizations=groups)
+    text = render(
+        "kubeconfig.j2",
+        cluster=cluster,
+        server=api_url(cluster, node),
+        ca=NODE_CA,
+        user=user,
+        certificate=client.path,
+        key=client.key_path,
+    )
+    return [authority(NODE_CA, trust), client, File(path, text)]

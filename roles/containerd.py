@@ -1,0 +1,60 @@
+"""containerd and runc, which run the containers, the network plugins they call, and the images the cluster needs."""
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import Trust
+from kubeup.components import image_reference
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
+from kubeup.roles.common import BIN, ROOT, image, nofile, own_version, program
+from kubeup.templates import render, text
+
+WHERE = "nodes"
+
+CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
+
+
+def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    versions = cluster.versions
+    pause = own_version("pause")
+    runtime = [
+        *program("containerd", versions.containerd, "containerd"),
+        *program("containerd", versions.containerd, "containerd-shim-runc-v2"),
+        *program("containerd", versions.containerd, "ctr", on_path=True),
+        *program("runc", versions.runc, "runc"),
+    ]
+    # A folder of their own: containerd is told where it is, and a new version is a new folder.
+    cni_bin = f"{ROOT}/cni-plugins/{versions.cni_plugins}"
+    plugins = [Blob(f"{cni_bin}/{name}", name, versions.cni_plugins) for name in CNI_PLUGINS]
+    config = File(
+        "/etc/containerd/config.toml",
+        render(
+            "containerd/config.toml.j2",
+            bin=BIN,
+            cni_bin=cni_bin,
+            pause_image=image_reference("pause", pause),
+            host=host,
+        ),
+    )
+    images = [image("pause", pause), image("probe", own_version("probe")), image("coredns", versions.coredns)]
+    return [
+        Cleanup("pods", text("containerd/pods-cleanup.sh")),
+        *(Directory(path) for path in ("/var/lib/containerd", "/etc/cni/net.d", "/var/log/pods", "/var/log/containers")),
+        *runtime,
+        *plugins,
+        config,
+        unit(
+            "containerd.service",
+            render("containerd/containerd.service.j2", bin=BIN, host=host, nofile=nofile(host)),
+            [*runtime, config],
+        ),
+        *images,
+        # Not waited for: it takes seconds, and systemd starts the kubelet after it.
+        unit(
+            "kubeup-images.service",
+            render("containerd/images.service.j2", bin=BIN, folder=f"{ROOT}/images"),
+            images,
+            wait=False,
+        ),
+        *program("cri-tools", versions.cri_tools, "crictl", on_path=True),
+        File("/etc/crictl.yaml", "runtime-endpoint: unix:///run/containerd/containerd.sock\n"),
+    ]

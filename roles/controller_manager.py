@@ -1,0 +1,53 @@
+"""kube-controller-manager: runs the control loops, and signs what the cluster issues itself."""
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import KUBERNETES, SERVICE_ACCOUNTS, Trust
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Resource, unit
+from kubeup.roles.authorities import KEYS
+from kubeup.roles.common import BIN, NODE_CA, kubeconfig, program
+from kubeup.templates import render
+
+WHERE = "masters"
+
+CONF = "/etc/kubernetes/controller-manager.conf"
+
+
+def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    programs = program("kubernetes", cluster.versions.kubernetes, "kube-controller-manager")
+    config = kubeconfig(CONF, cluster, node, trust, user="system:kube-controller-manager")
+    # With its leases in etcd, flannel divides the pod network itself.
+    pod_network = (
+        {
+            "allocate-node-cidrs": "true",
+            "cluster-cidr": cluster.flannel_net,
+            "node-cidr-mask-size": cluster.node_subnet,
+            "service-cluster-ip-range": cluster.service_cidr,
+        }
+        if cluster.flannel.store == "kubernetes"
+        else {"allocate-node-cidrs": "false"}
+    )
+    flags = {
+        "kubeconfig": CONF,
+        "authentication-kubeconfig": CONF,
+        "authorization-kubeconfig": CONF,
+        "bind-address": "127.0.0.1",
+        "client-ca-file": NODE_CA,
+        "root-ca-file": NODE_CA,
+        "cluster-signing-cert-file": NODE_CA,
+        "cluster-signing-key-file": KEYS[KUBERNETES],
+        "service-account-private-key-file": KEYS[SERVICE_ACCOUNTS],
+        "use-service-account-credentials": "true",
+        "controllers": "*,bootstrapsigner,tokencleaner",
+        "leader-elect": "true",
+        **pod_network,
+    }
+    return [
+        *programs,
+        *config,
+        unit(
+            "kube-controller-manager.service",
+            render("controller_manager/kube-controller-manager.service.j2", bin=BIN, flags=flags),
+            [*programs, *config],
+        ),
+    ]

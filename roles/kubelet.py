@@ -1,0 +1,53 @@
+"""kubelet: runs the pods of its node. Masters have one too, so that they show among the nodes."""
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import Trust
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Directory, File, Resource, unit
+from kubeup.roles.common import BIN, PKI, certificate, kubeconfig, nofile, program
+from kubeup.templates import render
+
+WHERE = "nodes"
+
+CONF = "/etc/kubernetes/kubelet.conf"
+NO_UPSTREAM = "/etc/kubernetes/resolv.conf"
+
+
+def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    programs = program("kubernetes", cluster.versions.kubernetes, "kubelet")
+    access = kubeconfig(CONF, cluster, node, trust, user=f"system:node:{node.name}", groups=("system:nodes",))
+    serving = certificate(f"{PKI}/kubelet-server", trust, f"system:node:{node.name}", "server", node=node)
+    resolv_conf = host.upstream_resolv_conf()
+    # A nameserver on the host's loopback is out of the pods' reach: better none than one that never answers.
+    no_upstream = [] if resolv_conf else [File(NO_UPSTREAM, "# This host has no nameserver that pods could reach.\n")]
+    config = File(
+        "/etc/kubernetes/kubelet.yaml",
+        render(
+            "kubelet/config.yaml.j2",
+            cluster=cluster,
+            host=host,
+            taints=node.all_taints,
+            resolv_conf=resolv_conf or NO_UPSTREAM,
+        ),
+    )
+    flags: dict[str, object] = {
+        "config": config.path,
+        "kubeconfig": CONF,
+        "hostname-override": node.name,
+        "node-ip": node.address,
+    }
+    if node.labels:
+        flags["node-labels"] = ",".join(f"{key}={value}" for key, value in sorted(node.labels.items()))
+    return [
+        Directory("/var/lib/kubelet"),
+        *programs,
+        *access,
+        serving,
+        *no_upstream,
+        config,
+        unit(
+            "kubelet.service",
+            render("kubelet/kubelet.service.j2", bin=BIN, flags=flags, nofile=nofile(host)),
+            [*programs, *access, serving, *no_upstream, config],
+        ),
+    ]

@@ -1,0 +1,161 @@
+"""Good inventories: both forms, what follows from what is left out, the examples."""
+
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+
+import pytest
+
+from kubeup.cluster import Cluster, Role, Taint, load
+from kubeup.cluster.addresses import parse_host, resolve_address
+from kubeup.errors import InventoryError
+
+EXAMPLES = Path(__file__).parents[3] / "inventories"
+
+
+def never(host: str, ssh_config: Path) -> IPv4Address | None:
+    raise AssertionError(f"{host} needs no resolving")
+
+
+def read(folder: Path, text: str) -> Cluster:
+    (folder / "cluster.yaml").write_text(text)
+    return load(folder / "cluster.yaml", never)
+
+
+def test_both_forms_say_the_same(tmp_path: Path) -> None:
+    forms = [
+        "nodes:\n  - ai: vcap@10.0.0.1:2222\n  - i: vcap@10.0.0.2\n",
+        "nodes:\n  - {role: ai, host: vcap@10.0.0.1:2222}\n  - {role: i, host: 10.0.0.2, user: vcap}\n",
+        "nodes: [vcap@10.0.0.1:2222, vcap@10.0.0.2]\nroles: [ai, i]\n",
+        "nodes: vcap@10.0.0.1:2222 vcap@10.0.0.2\nroles: ai i\n",
+        "nodes: [{host: 10.0.0.1, user: vcap, port: 2222}, vcap@10.0.0.2]\nroles: ai i\n",
+    ]
+    first, *others = [read(tmp_path, form) for form in forms]
+    assert [(n.role, n.user, n.host, n.port, n.name, str(n.address)) for n in first.nodes] == [
+        (Role.BOTH, "vcap", "10.0.0.1", 2222, "10.0.0.1", "10.0.0.1"),
+        (Role.MINION, "vcap", "10.0.0.2", None, "10.0.0.2", "10.0.0.2"),
+    ]
+    assert others == [first] * 4
+    assert len({first, *others}) == 1
+
+
+def test_scalars_are_the_texts_that_stand_there(tmp_path: Path) -> None:
+    cluster = read(
+        tmp_path,
+        "name: no\n"
+        "nodes:\n"
+        "  - ai: 10.0.0.1\n"
+        "    labels: {ssd: yes, zone: 1, build: 1.10, spare: }\n"
+        "    taints: [gpu=yes:NoSchedule, {key: old, effect: NoExecute}]\n"
+        "ssh:\n"
+        "versions: {etcd: v3.6.8}\n",
+    )
+    assert cluster.name == "no"
+    assert cluster.nodes[0].labels == {"ssd": "yes", "zone": "1", "build": "1.10", "spare": ""}
+    assert cluster.nodes[0].taints == (
+        Taint(key="gpu", value="yes", effect="NoSchedule"),
+        Taint(key="old", effect="NoExecute"),
+    )
+    assert cluster.versions.etcd == "3.6.8"
+
+
+def test_paths_start_at_the_inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    for file in ("id", "home/id"):
+        (tmp_path / file).touch()
+    cluster = read(
+        tmp_path,
+        "nodes:\n  - ai: 10.0.0.1\n  - i: u@10.0.0.2:23\n    key: ~/id\n"
+        "ssh: {key: id, user: root, known_hosts: hosts}\n",
+    )
+    first, second = (cluster.ssh_target(node) for node in cluster.nodes)
+    assert (first.user, first.host, first.port, first.key) == ("root", "10.0.0.1", None, tmp_path / "id")
+    assert (second.user, second.host, second.port, second.key) == ("u", "10.0.0.2", 23, tmp_path / "home" / "id")
+    assert second.known_hosts == tmp_path / "hosts"
+
+
+def test_forwarded_ports_are_different_hosts(tmp_path: Path) -> None:
+    node = "  - {role: %s, host: '127.0.0.1:%s', name: %s, address: 10.0.0.%s}\n"
+    cluster = read(tmp_path, "nodes:\n" + node % ("ai", 2201, "n1", 1) + node % ("i", 2202, "n2", 2))
+    assert [n.port for n in cluster.nodes] == [2201, 2202]
+
+
+def test_a_name_is_resolved_with_the_inventorys_ssh_config(tmp_path: Path) -> None:
+    asked = []
+
+    def resolve(host: str, ssh_config: Path) -> IPv4Address | None:
+        asked.append((host, ssh_config))
+        return IPv4Address("10.0.0.7")
+
+    (tmp_path / "conf").touch()
+    (tmp_path / "cluster.yaml").write_text("ssh: {config: conf}\nnodes:\n  - ai: Web.Example.com\n  - i: 10.0.0.2\n")
+    node = load(tmp_path / "cluster.yaml", resolve).nodes[0]
+    assert (node.name, node.host, node.address) == ("web.example.com", "Web.Example.com", IPv4Address("10.0.0.7"))
+    assert asked == [("Web.Example.com", tmp_path / "conf")]
+
+
+def test_resolving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "config"
+    config.write_text("Host web\n  HostName 10.0.0.9\nHost db\n  HostName db.example.com\n")
+
+    def dns(name: str, *_: object, **__: object) -> list[object]:
+        if name != "db.example.com":
+            raise OSError("no such name")
+        return [(2, 1, 6, "", ("10.0.0.8", 0))]
+
+    monkeypatch.setattr("socket.getaddrinfo", dns)
+    found = {host: resolve_address(host, config) for host in ("web", "db", "gone")}
+    assert found == {"web": IPv4Address("10.0.0.9"), "db": IPv4Address("10.0.0.8"), "gone": None}
+    assert resolve_address("web", tmp_path / "none") is None
+    config.write_text("Match nonsense\n")
+    with pytest.raises(InventoryError, match="cannot be read as an OpenSSH config"):
+        resolve_address("web", config)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "service_cidr: 10.9.0.0/28",
+        "service_cidr: 11.0.0.0/12",
+        "flannel_net: 10.9.0.0/23",  # as many subnets as nodes
+        "{flannel_net: 10.9.0.0/22, flannel: {store: etcd}}",
+        "node_subnet: 30",
+        "node_port_range: 11000-11000",
+    ],
+)
+def test_what_just_fits_is_taken(tmp_path: Path, setting: str) -> None:
+    nodes = f"nodes: [{{ai: 10.0.0.1, name: {'n' * 52}}}, {{i: 10.0.0.2}}]"
+    text = f"{{{nodes}, {setting[1:]}" if setting.startswith("{") else f"{nodes}\n{setting}\n"
+    assert len(read(tmp_path, text).nodes) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("host", (None, "host", None)),
+        ("vcap@10.0.0.1:2222", ("vcap", "10.0.0.1", 2222)),
+        ("root@[fe80::1]:22", ("root", "fe80::1", 22)),
+    ],
+)
+def test_parse_host(text: str, parts: tuple[str | None, str, int | None]) -> None:
+    assert parse_host(text) == parts
+
+
+@pytest.mark.parametrize("text", ["", "@", "a b", "a:", "a:b", "fe80::1", "a@b@c", "a@"])
+def test_parse_host_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not of the form \[user@\]host\[:port\]"):
+        parse_host(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "roles"), [("demo", ["ai", "i", "i"]), ("ha", ["ai", "ai", "ai"]), ("side-by-side", ["ai", "i", "i"])]
+)
+def test_examples(name: str, roles: list[str]) -> None:
+    cluster = load(EXAMPLES / f"{name}.yaml", never)
+    assert [n.role for n in cluster.nodes] == roles
+    assert [str(n.address) for n in cluster.nodes] == ["10.10.103.250", "10.10.103.162", "10.10.103.223"]
+    assert cluster.service_cidr == IPv4Network("192.168.3.0/24")
+
+
+def test_every_example_is_tested() -> None:
+    assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "ha", "side-by-side"}
