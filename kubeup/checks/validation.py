@@ -30,6 +30,8 @@ NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
 PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
+ENDPOINTS_FOLLOW = 10
+"""Seconds within which every kube-proxy must have taken up a change of endpoints."""
 NEIGHBOURS = 3
 """How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
 
@@ -150,8 +152,8 @@ def pod_on_every_node(proof: Proof) -> str:
     output = proof.kubectl.script(
         f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
         f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
-        f"kubectl -n kube-system rollout status --timeout={PODS_READY}s deployment/coredns >&2; "
-        f"kubectl -n {name} get pods,services -o json",
+        f"kubectl -n kube-system rollout status --timeout={PODS_READY}s deployment/coredns >&2; rc=$?; "
+        f"kubectl -n {name} get pods,services -o json; exit $rc",
         timeout=3 * PODS_READY + 10,
     )
     items = json.loads(output.stdout)["items"] if output.stdout else []
@@ -211,15 +213,17 @@ def cluster_ip(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         url = f"http://{proof.service}:8001/"
-        seen: set[str] = set()
-        for _ in range(4):  # which pod answers is chance: 16 new connections miss one of two once in 32,768
-            answer = proof.probe(name, "get", "--times", "16", "--until", "10s", url)[0]
-            if answer.get("error"):
-                raise CheckFailed(f"{url} does not answer: {answer['error']}")
-            seen |= {body.strip() for body in answer["bodies"]}
-            if seen >= set(proof.web):
+        deadline = time.monotonic() + ENDPOINTS_FOLLOW
+        while True:
+            # Which pod answers is chance: 24 new connections miss one of two once in 16 million.
+            answer = proof.probe(name, "get", "--times", "24", "--until", "5s", url)[0]
+            seen = {body.strip() for body in answer.get("bodies", ())}
+            if seen == set(proof.web):
                 return
-        raise CheckFailed(f"{url} is answered by {', '.join(sorted(seen))} only, not by all of {', '.join(proof.web)}")
+            if time.monotonic() > deadline:
+                said = answer.get("error") or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
+                raise CheckFailed(f"{url} {said}")
+            gevent.sleep(0.1)
 
     proof.on_every_node(ask)
     return f"{proof.service}:8001 answers from every node"

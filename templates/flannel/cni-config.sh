@@ -3,6 +3,9 @@
 # flannel's own CNI plugin would do, which only delegates to the bridge plugin.
 set -eu
 . /run/flannel/subnet.env
+# flanneld writes the bridge's address, the first of the subnet, where the plugin wants the subnet.
+address=${FLANNEL_SUBNET%/*}
+subnet=${address%.*}.$((${address##*.} - 1))/${FLANNEL_SUBNET#*/}
 conf=/etc/cni/net.d/10-kubeup.conflist
 cat >$conf.new <<CONF
 {
@@ -12,7 +15,7 @@ cat >$conf.new <<CONF
     {
       "type": "bridge", "bridge": "cni0", "mtu": $FLANNEL_MTU,
       "isGateway": true, "isDefaultGateway": true, "hairpinMode": true, "ipMasq": false,
-      "ipam": {"type": "host-local", "ranges": [[{"subnet": "$FLANNEL_SUBNET"}]], "routes": [{"dst": "$FLANNEL_NETWORK"}]}
+      "ipam": {"type": "host-local", "ranges": [[{"subnet": "$subnet"}]], "routes": [{"dst": "$FLANNEL_NETWORK"}]}
     },
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]
