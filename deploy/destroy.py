@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeup.cluster import Cluster, Node
 from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.deploy.under_pyinfra import declare
+
+from kubeup.cluster import Cluster, Node
 from kubeup.errors import PreflightError, Problem
 from kubeup.host.difference import Change, difference
 

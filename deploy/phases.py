@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kubeup.deploy.run import VALIDATED, Run
+from kubeup.roles import Role, role_name
+
 from kubeup.checks.preflight import preflight
 from kubeup.checks.validation import validate
-from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
-from kubeup.roles import Role, role_name
 
 
 class Phase(Protocol):
@@ -99,10 +100,14 @@ class Validate:
         started = time.monotonic()
         observer = run.session.observer
         observer.phase_started(self.title)
-        run.results = validate(run.cluster, run.session, show=observer.say, seen=lambda r: observer.checked(r.name, r.ok, r.detail))
+        run.results = validate(
+            run.cluster, run.session, show=observer.say, seen=lambda r: observer.checked(r.name, r.ok, r.detail)
+        )
         failed = [result for result in run.results if not result.ok]
         if failed:
-            raise ValidationError(f"The cluster is up, but does not pass: {', '.join(r.name for r in failed)} (see above).")
+            raise ValidationError(
+                f"The cluster is up, but does not pass: {', '.join(r.name for r in failed)} (see above)."
+            )
         run.on_masters('umask 077; printf "%s\\n" "$2" >"$1"', VALIDATED, run.state)
         observer.phase_done(self.title, time.monotonic() - started)
 

@@ -6,14 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from kubeup.checks.validation import CheckResult
-from kubeup.cluster import Cluster
-from kubeup.components import Store
-from kubeup.errors import HostsFailed
-from kubeup.host.difference import Change, difference
-from kubeup.host.reading import Reading
-from kubeup.host.resources import digest
-from kubeup.host.session import Session, failure
+from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.roles import (
     Role,
     addons,
@@ -29,7 +22,15 @@ from kubeup.roles import (
     kubelet,
     scheduler,
 )
-from kubeup.deploy.vault import PUBLIC, Vault
+
+from kubeup.checks.validation import CheckResult
+from kubeup.cluster import Cluster
+from kubeup.components import Store
+from kubeup.errors import HostsFailed
+from kubeup.host.difference import Change, difference
+from kubeup.host.reading import Reading
+from kubeup.host.resources import digest
+from kubeup.host.session import Session, failure
 
 ROLES: tuple[Role, ...] = (
     authorities,

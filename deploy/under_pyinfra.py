@@ -54,8 +54,9 @@ def _of(phase: Any, run: Run, name: str) -> Any:
 
 def _run(path: str | None) -> Run:
     """The one Run of this process, shared by all hosts' greenlets."""
-    from kubeup.cluster import load
     from kubeup.deploy.run import Run
+
+    from kubeup.cluster import load
     from kubeup.host.session import Session
 
     if path is None:

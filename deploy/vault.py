@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
+
 from kubeup.cluster.certificates import Authority, CertificateSpec, describe, issue, new_authority, new_key_pair
 from kubeup.cluster.trust import AUTHORITIES, SERVICE_ACCOUNTS, Trust
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.reading import Reading
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
 
 PUBLIC = (*CERTIFICATES.values(), SERVICE_ACCOUNTS_PUBLIC)
 """The files on a master by which it shows whom the cluster trusts."""
@@ -33,6 +34,7 @@ class Vault:
         self._fetch = fetch
         self._arch = arch
         self._keys: dict[str, str] = {}
+        self._artifacts: dict[tuple[str, str, str], Artifact] = {}
         self._holders = {name: _holders(masters, path, KEYS[name]) for name, path in CERTIFICATES.items()}
         self._holders[SERVICE_ACCOUNTS] = _holders(masters, SERVICE_ACCOUNTS_PUBLIC, KEYS[SERVICE_ACCOUNTS])
         authorities = {name: self._authority(name, masters) for name in AUTHORITIES}
@@ -55,8 +57,7 @@ class Vault:
         if pem:
             return Authority(name, pem)
         made = new_authority(name)
-        assert made.key_pem
-        self._keys[name] = made.key_pem
+        self._keys[name] = made.key_pem or ""
         return Authority(name, made.certificate_pem)
 
     def _service_accounts(self, masters: Mapping[str, Reading]) -> str:
@@ -84,8 +85,16 @@ class Vault:
         return issued.certificate_pem, issued.key_pem, int(describe(issued.certificate_pem).not_after.timestamp())
 
     def artifact(self, name: str, version: str, host: str) -> Artifact:
-        """The artifact for that host's architecture. Raises ComponentError when the store does not have it."""
-        return self._store.find(name, version, self._arch(host))
+        """The artifact for that host's architecture, verified.
+
+        Raises ComponentError when the store does not have it, or not as it was put there.
+        """
+        key = (name, version, self._arch(host))
+        if key not in self._artifacts:
+            found = self._store.find(*key)
+            found.verify()
+            self._artifacts[key] = found
+        return self._artifacts[key]
 
 
 def _holders(masters: Mapping[str, Reading], public: str, private: str) -> list[str]:

@@ -102,4 +102,6 @@ class HostsFailed(KubeupError):
         self.doing = doing
         self.failures = tuple(failures)
         hosts = ", ".join(f.host for f in self.failures)
-        super().__init__("\n".join([f"{doing} failed on {hosts}:", *(f"  {f}".replace("\n", "\n  ") for f in failures)]))
+        super().__init__(
+            "\n".join([f"{doing} failed on {hosts}:", *(f"  {f}".replace("\n", "\n  ") for f in failures)])
+        )

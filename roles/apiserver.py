@@ -1,15 +1,15 @@
 """kube-apiserver: the API that everything else talks to."""
 
-from kubeup.cluster import Cluster, Node
-from kubeup.cluster.trust import ETCD, FRONT_PROXY, Trust
-from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Resource, unit
 from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
 from kubeup.roles.authorities import desired as authorities
 from kubeup.roles.common import BIN, NODE_CA, PKI, certificate, kubeconfig, nofile, program
 from kubeup.roles.etcd import APISERVER_USER
-from kubeup.cluster.trust import SERVICE_ACCOUNTS
 from kubeup.templates import render
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import Resource, unit
 
 WHERE = "masters"
 
@@ -68,6 +68,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "service-cluster-ip-range": cluster.service_cidr,
         "service-node-port-range": cluster.node_port_range,
     }
+    kubectl = program("kubernetes", version, "kubectl", on_path=True)
+    admin = kubeconfig(ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",))
     certificates = [serving, to_etcd, to_kubelets, to_extensions]
     trusted = authorities(cluster, node, host, trust)
     return [
@@ -75,9 +77,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         *certificates,
         unit(
             "kube-apiserver.service",
-            render("apiserver/kube-apiserver.service.j2", bin=BIN, flags=flags, nofile=nofile(host)),
+            render(
+                "apiserver/kube-apiserver.service.j2", bin=BIN, flags=flags, nofile=nofile(host), admin_conf=ADMIN_CONF
+            ),
             [*programs, *certificates, *trusted],
         ),
-        *program("kubernetes", version, "kubectl", on_path=True),
-        *kubeconfig(ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",)),
+        *kubectl,
+        *admin,
     ]

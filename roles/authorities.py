@@ -1,10 +1,11 @@
 """The cluster's own authorities: their keys lie on every master and nowhere else, so no machine is special."""
 
+from kubeup.roles.common import NODE_CA, PKI, authority
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import AUTHORITIES, ETCD, FRONT_PROXY, KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, Secret
-from kubeup.roles.common import NODE_CA, PKI, authority
 
 WHERE = "masters"
 

@@ -1,20 +1,23 @@
 """What the kernel must have and do before there can be pods."""
 
+from kubeup.roles.common import own_version, program
+from kubeup.templates import render, text
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Cleanup, File, Module, Package, Resource, Sysctl, unit
-from kubeup.roles.common import own_version, program
-from kubeup.templates import render, text
 
 WHERE = "nodes"
 
 # overlay: containerd's snapshots. br_netfilter: bridged packets pass the rules that Services are made of.
 MODULES = {"overlay": "/sys/module/overlay", "br_netfilter": "/proc/sys/net/bridge"}
 
-SYSCTLS = {
+NETWORK = {
     "net.ipv4.ip_forward": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
+}
+KERNEL = {
     # The kubelet sets these itself (pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables). Set here, they
     # are there after a reboot, and their former values come back when kubeup leaves.
     "vm.overcommit_memory": "1",
@@ -27,6 +30,7 @@ SYSCTLS = {
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    sysctls = {**NETWORK, **(KERNEL if host.owns_kernel else {})}
     filter_tool = "nft" if cluster.kube_proxy.mode == "nftables" else "iptables"
     return [
         # kube-proxy and flanneld call it. (Named alike as package: nftables brings nft.)
@@ -34,8 +38,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         Cleanup("packet-filter", text("base/netfilter-cleanup.sh")),
         File("/etc/modules-load.d/kubeup.conf", render("base/modules.conf.j2", modules=MODULES)),
         *(Module(name, evidence) for name, evidence in MODULES.items()),
-        File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=SYSCTLS)),
-        *(Sysctl(name, value) for name, value in SYSCTLS.items()),
+        File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=sysctls)),
+        *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),
         # Validation and preflight look at the network from every host with it.
         *program("probe", own_version("probe"), "kubeup-probe"),

@@ -1,12 +1,13 @@
 """What several roles need: programs, certificates, kubeconfigs, limits."""
 
+from kubeup.templates import render
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.certificates import CertificateSpec, Usage
 from kubeup.cluster.trust import KUBERNETES, Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Certificate, File, Link, Resource
-from kubeup.templates import render
 
 ROOT = "/opt/kubeup"
 BIN = f"{ROOT}/bin"

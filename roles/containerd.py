@@ -1,12 +1,13 @@
 """containerd and runc, which run the containers, the network plugins they call, and the images the cluster needs."""
 
+from kubeup.roles.common import BIN, ROOT, image, nofile, own_version, program
+from kubeup.templates import render, text
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
-from kubeup.roles.common import BIN, ROOT, image, nofile, own_version, program
-from kubeup.templates import render, text
 
 WHERE = "nodes"
 
@@ -38,7 +39,10 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     images = [image("pause", pause), image("probe", own_version("probe")), image("coredns", versions.coredns)]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),
-        *(Directory(path) for path in ("/var/lib/containerd", "/etc/cni/net.d", "/var/log/pods", "/var/log/containers")),
+        *(
+            Directory(path)
+            for path in ("/var/lib/containerd", "/etc/cni/net.d", "/var/log/pods", "/var/log/containers")
+        ),
         *runtime,
         *plugins,
         config,

@@ -1,12 +1,13 @@
 """kube-controller-manager: runs the control loops, and signs what the cluster issues itself."""
 
+from kubeup.roles.authorities import KEYS
+from kubeup.roles.common import BIN, NODE_CA, kubeconfig, program
+from kubeup.templates import render
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Resource, unit
-from kubeup.roles.authorities import KEYS
-from kubeup.roles.common import BIN, NODE_CA, kubeconfig, program
-from kubeup.templates import render
 
 WHERE = "masters"
 
@@ -40,6 +41,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "use-service-account-credentials": "true",
         "controllers": "*,bootstrapsigner,tokencleaner",
         "leader-elect": "true",
+        # Each controller asks for a token when it starts: with the default of 20 a second that alone takes 5 s.
+        "kube-api-qps": 200,
+        "kube-api-burst": 300,
+        # Made at start whether used or not; the default lies in /usr.
+        "flex-volume-plugin-dir": "/var/lib/kubelet/volume-plugins",
         **pod_network,
     }
     return [

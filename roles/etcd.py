@@ -1,12 +1,13 @@
 """etcd, which keeps the cluster's objects, and flannel's leases where the inventory wants them there."""
 
+from kubeup.roles.common import BIN, authority, certificate, nofile, program
+from kubeup.roles.flannel import ETCD_PREFIX, network_config
+from kubeup.templates import render
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Directory, File, Resource, unit
-from kubeup.roles.common import BIN, authority, certificate, nofile, program
-from kubeup.roles.flannel import ETCD_PREFIX, network_config
-from kubeup.templates import render
 
 WHERE = "masters"
 
@@ -33,9 +34,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         Directory("/var/lib/etcd", mode=0o700),
         *serves,
         root,
-        unit(
-            "etcd.service", render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)), [*programs, *serves]
-        ),
+        unit("etcd.service", render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)), [*programs, *serves]),
     ]
     if cluster.flannel.store == "etcd":
         users = File(

@@ -2,12 +2,13 @@
 
 import json
 
+from kubeup.roles.common import BIN, ROOT, api_url, authority, certificate, kubeconfig, program
+from kubeup.templates import render, text
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Cleanup, Directory, File, Resource, unit
-from kubeup.roles.common import BIN, ROOT, api_url, authority, certificate, kubeconfig, program
-from kubeup.templates import render, text
 
 WHERE = "nodes"
 

@@ -1,11 +1,12 @@
 """kube-proxy: makes Services reachable on its node."""
 
+from kubeup.roles.common import BIN, kubeconfig, nofile, program
+from kubeup.templates import render
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, Sysctl, unit
-from kubeup.roles.common import BIN, kubeconfig, nofile, program
-from kubeup.templates import render
 
 WHERE = "nodes"
 

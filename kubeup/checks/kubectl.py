@@ -9,7 +9,8 @@ from kubeup.cluster import Cluster
 from kubeup.errors import HostsFailed
 from kubeup.host.session import Output, Session, failure
 
-KUBECTL = "/opt/kubeup/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf"
+# With a cache of its own, so that nothing is left in root's home.
+KUBECTL = "KUBECACHEDIR=/var/lib/kubeup/kubectl /opt/kubeup/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 
 class Kubectl:
@@ -37,7 +38,9 @@ class Kubectl:
         """The standard output of a script that must succeed. Raises HostsFailed."""
         output = self.script(script, *arguments, stdin=stdin, timeout=timeout)
         if not output.ok:
-            raise HostsFailed("asking the API", [failure(self._masters[0], f"kubectl ({script.splitlines()[0]})", output)])
+            raise HostsFailed(
+                "asking the API", [failure(self._masters[0], f"kubectl ({script.splitlines()[0]})", output)]
+            )
         return output.stdout
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:

@@ -89,9 +89,11 @@ def nodes_ready(proof: Proof) -> str:
     names = [node.name for node in proof.cluster.nodes]
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
-        f"kubectl wait --for=condition=Ready --timeout={NODES_READY}s node \"$@\" >&2"
+        f'kubectl wait --for=condition=Ready --timeout={NODES_READY}s node "$@" >&2'
     )
-    output = proof.kubectl.script(f"timeout {NODES_READY} sh -c {_function(script)} nodes \"$@\"", *names, timeout=NODES_READY + 15)
+    output = proof.kubectl.script(
+        f'timeout {NODES_READY} sh -c {_function(script)} nodes "$@"', *names, timeout=NODES_READY + 15
+    )
     nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
     wrong = []
     for name in names:
@@ -132,10 +134,12 @@ def classic(proof: Proof) -> str:
 
 def services_run(proof: Proof) -> str:
     """All units of the cluster run on their hosts, and do not restart again and again."""
-    units = "etcd kube-apiserver kube-controller-manager kube-scheduler containerd flanneld kubelet kube-proxy kubeup-addons kubeup-images"
-
     def ask(name: str) -> None:
-        script = f"systemctl list-units --all --plain --no-legend {' '.join(f'{u}.service' for u in units.split())}"
+        # The record says which units are ours.
+        script = (
+            "systemctl list-units --all --plain --no-legend "
+            "$(awk -F'\t' '$1==\"unit\" {print $2}' /var/lib/kubeup/record | sort -u)"
+        )
         lines = proof.session.shell(name, script).stdout.splitlines()
         broken = [line.split()[0] for line in lines if line.split()[2] not in ("active", "activating")]
         if broken:
@@ -197,7 +201,9 @@ def pods_reach_pods(proof: Proof) -> str:
         others = [names[(start + step) % len(names)] for step in range(1, min(NEIGHBOURS, len(names) - 1) + 1)]
         urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{proof.pods[o]}/', safe='')}" for o in others]
         wrong = []
-        for other, answer in zip(others, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True):
+        for other, answer in zip(
+            others, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True
+        ):
             inner = json.loads(answer["body"]) if answer.get("body") else {}
             if answer.get("error") or inner.get("error") or inner.get("status") != 200:
                 wrong.append(f"its pod does not reach the pod on {other}: {inner.get('error') or answer.get('error')}")
@@ -221,7 +227,10 @@ def cluster_ip(proof: Proof) -> str:
             if seen == set(proof.web):
                 return
             if time.monotonic() > deadline:
-                said = answer.get("error") or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
+                said = (
+                    answer.get("error")
+                    or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
+                )
                 raise CheckFailed(f"{url} {said}")
             gevent.sleep(0.1)
 
@@ -279,10 +288,14 @@ def names_resolve(proof: Proof) -> str:
         deadline = time.monotonic() + 10
         while True:
             wrong = []
-            for (asked, address), answer in zip(wanted.items(), proof.probe(name, "get", "--timeout", "6s", *urls), strict=True):
+            for (asked, address), answer in zip(
+                wanted.items(), proof.probe(name, "get", "--timeout", "6s", *urls), strict=True
+            ):
                 inner = json.loads(answer["body"]) if answer.get("body") else {"error": answer.get("error")}
                 if address not in (inner.get("addresses") or []):
-                    wrong.append(f"{asked} does not resolve to {address} in its pod: {inner.get('error') or inner.get('addresses')}")
+                    wrong.append(
+                        f"{asked} does not resolve to {address} in its pod: {inner.get('error') or inner.get('addresses')}"
+                    )
             if not wrong:
                 return
             if time.monotonic() > deadline:

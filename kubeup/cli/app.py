@@ -34,7 +34,8 @@ Inventory = Annotated[
     Path | None, typer.Option("--inventory", "-i", help="The inventory [default: $KUBEUP_INVENTORY, ./cluster.yaml].")
 ]
 AcceptNew = Annotated[
-    bool, typer.Option("--accept-new-host-keys", help="Trust hosts that known_hosts does not know yet, and note their keys.")
+    bool,
+    typer.Option("--accept-new-host-keys", help="Trust hosts that known_hosts does not know yet, and note their keys."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -75,7 +76,9 @@ def _run(inventory: Path | None, accept_new: bool, display: Display | None = Non
 
 @app.command()
 def init(
-    node: Annotated[list[str], typer.Option("--node", help="ROLE=[USER@]HOST[:PORT]; ROLE is a (master), i (minion) or ai (both).")],
+    node: Annotated[
+        list[str], typer.Option("--node", help="ROLE=[USER@]HOST[:PORT]; ROLE is a (master), i (minion) or ai (both).")
+    ],
     name: Annotated[str, typer.Option(help="The cluster's name.")] = "kubeup",
     inventory: Inventory = None,
 ) -> None:
@@ -134,7 +137,12 @@ def validate(inventory: Inventory = None, accept_new_host_keys: AcceptNew = Fals
     from kubeup.checks.validation import validate as run_checks
 
     with Display() as display, _run(inventory, accept_new_host_keys) as run:
-        results = run_checks(run.cluster, run.session, show=display.say if as_json else plain_stdout, seen=lambda r: display.checked(r.name, r.ok, r.detail))
+        results = run_checks(
+            run.cluster,
+            run.session,
+            show=display.say if as_json else plain_stdout,
+            seen=lambda r: display.checked(r.name, r.ok, r.detail),
+        )
         if as_json:
             plain_stdout(json.dumps([asdict(result) for result in results], indent=2))
         if not all(result.ok for result in results):
@@ -155,7 +163,9 @@ def status(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False,
 def kubeconfig(
     inventory: Inventory = None,
     accept_new_host_keys: AcceptNew = False,
-    print_it: Annotated[bool, typer.Option("--print", help="Print it instead of merging it into ~/.kube/config.")] = False,
+    print_it: Annotated[
+        bool, typer.Option("--print", help="Print it instead of merging it into ~/.kube/config.")
+    ] = False,
 ) -> None:
     """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
     from kubeup.cli.kubeconfig import fetch, merge
@@ -204,5 +214,7 @@ def main() -> None:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted. What was begun on hosts may still end there; run the same command again to go on.\n")
+        sys.stderr.write(
+            "Interrupted. What was begun on hosts may still end there; run the same command again to go on.\n"
+        )
         sys.exit(INTERRUPTED)

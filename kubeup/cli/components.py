@@ -51,7 +51,9 @@ def fetch(
         list[str] | None, typer.Argument(help="NAME or NAME=VERSION [default: all, in their default versions].")
     ] = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64.")] = "amd64",
-    release: Annotated[str | None, typer.Option(help="Download from this URL (upstream's layout) instead of building.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="Download from this URL (upstream's layout) instead of building.")
+    ] = None,
     lock: Annotated[Path | None, typer.Option(help="The lock file with the sha256 of each download.")] = None,
 ) -> None:
     """Build the components from source (or download them), into the cache. What is there already is not built again."""
@@ -60,13 +62,22 @@ def fetch(
 
     wanted = dict(DEFAULT_VERSIONS)
     if component:
-        wanted = {name: version or DEFAULT_VERSIONS.get(name, "") for name, _, version in (c.partition("=") for c in component)}
+        wanted = {
+            name: version or DEFAULT_VERSIONS.get(name, "")
+            for name, _, version in (c.partition("=") for c in component)
+        }
     source = SourceProvider()
     if release is not None or lock is not None:
         if lock is None:
             raise typer.BadParameter("downloads need --lock FILE, with the sha256 of each")
         ours = {name: version for name, version in wanted.items() if name in ("pause", "probe")}
-        provide(Store(), [w for w in wanted.items() if w[0] not in ours], ReleaseProvider(lock, *([release] if release else [])), Progress(), arch)
+        provide(
+            Store(),
+            [w for w in wanted.items() if w[0] not in ours],
+            ReleaseProvider(lock, *([release] if release else [])),
+            Progress(),
+            arch,
+        )
         wanted = ours
     provide(Store(), wanted.items(), source, Progress(), arch)
     typer.echo(f"The components are in {Store().root}.")

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Throwaway hosts to try things on: Docker containers with systemd and SSH.", no_args_is_help=True)
+app = typer.Typer(
+    help="Throwaway hosts to try things on: Docker containers with systemd and SSH.", no_args_is_help=True
+)
 
 
 def _say(text: str) -> None:
@@ -17,7 +19,9 @@ def _say(text: str) -> None:
 def create(
     name: str,
     hosts: Annotated[int, typer.Option(min=1, help="How many hosts.")] = 3,
-    install: Annotated[bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")] = False,
+    install: Annotated[
+        bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
+    ] = False,
 ) -> None:
     """Make hosts, and an inventory for them (the first is ai, the others i)."""
     from kubeup.lab import create as create_lab

@@ -52,7 +52,10 @@ def as_text(changes: Mapping[str, Change], current: Mapping[str, Mapping[str, st
         counts = {action: sum(item.action == action for item in change.items) for action in MARKS}
         lines.append(f"{name}: " + ", ".join(f"{count} to {action}" for action, count in counts.items() if count))
         for item in change.items:
-            lines.append(f"  {MARKS[item.action]} {item.key[0]:<8} {item.name}" + ("" if item.action == "add" else f"  ({item.why})"))
+            lines.append(
+                f"  {MARKS[item.action]} {item.key[0]:<8} {item.name}"
+                + ("" if item.action == "add" else f"  ({item.why})")
+            )
             shown = _text_of(item)
             if item.action == "change" and shown and shown[0] in current.get(name, {}):
                 diff = difflib.unified_diff(

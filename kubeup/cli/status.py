@@ -40,7 +40,9 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     certificates = {
         resource.path: int(reading.record[resource.key].have.split()[1])
         for resource in desired
-        if isinstance(resource, Certificate) and resource.key in reading.record and " " in reading.record[resource.key].have
+        if isinstance(resource, Certificate)
+        and resource.key in reading.record
+        and " " in reading.record[resource.key].have
     }
     # The folder of the version in use is where its link points to: /opt/kubeup/<component>/<version>/<program>
     versions = {

@@ -89,6 +89,8 @@ remove_packages() {
 # Each kind of action is a pass over the list, in the order in which they depend on one another.
 each() { awk -F'\t' -v want="$1" '$1==want' actions | cut -f2- >"pass.$1"; [ -s "pass.$1" ]; }
 
+forget=
+if each forget; then forget=yes; fi
 if each cluster; then while IFS=$tab read -r name identity; do note cluster "$name" "$identity" - -; done <pass.cluster; fi
 
 # 1. What is no longer wanted stops, and cleans up after itself, before its files go.
@@ -96,7 +98,10 @@ if each drop; then
     doing="stopping units"
     units=$(awk -F'\t' '$1=="unit"{print $2}' pass.drop)
     if [ -n "$units" ]; then
+        # Where all goes there is nothing to be graceful about; kube-apiserver would take a minute.
         # shellcheck disable=SC2086  # one word a unit
+        if [ -n "$forget" ]; then systemctl stop --no-block $units 2>/dev/null || true; systemctl kill --kill-who=main --signal=KILL $units 2>/dev/null || true; fi
+        # shellcheck disable=SC2086
         systemctl disable --now --quiet $units 2>"$stage/stop" || { for u in $units; do if systemctl is-active --quiet "$u"; then cat "$stage/stop" >&2; exit 1; fi; done; }
         # shellcheck disable=SC2086
         systemctl reset-failed $units 2>/dev/null || true
@@ -216,23 +221,20 @@ if each unit; then
     unwaited=$(awk -F'\t' '$6!="wait"{print $1}' pass.unit)
     # shellcheck disable=SC2086  # one word a unit
     systemctl enable --quiet $waited $unwaited
-    started() { # mode units...
-        doing="starting $*"
-        if ! systemctl restart "$@"; then
-            shift
-            for u in "$@"; do
-                if ! systemctl is-active --quiet "$u"; then
-                    echo "--- $u: $(systemctl show -p ActiveState,SubState,Result,ExecMainStatus --value "$u" | tr '\n' ' ')" >&2
-                    journalctl --no-pager -o cat -n 15 -u "$u" >&2 || true
-                fi
-            done
-            return 1
-        fi
-    }
+    doing="starting $(echo $waited $unwaited)"
+    # All in one transaction, and then wait: restarted one after the other, those that others require would start twice.
     # shellcheck disable=SC2086
-    if [ -n "$unwaited" ]; then started --no-block $unwaited; fi
+    systemctl restart --no-block $waited $unwaited
     # shellcheck disable=SC2086
-    if [ -n "$waited" ]; then started --quiet $waited; fi
+    if [ -n "$waited" ] && ! systemctl start --quiet $waited; then
+        for u in $waited; do
+            if ! systemctl is-active --quiet "$u"; then
+                echo "--- $u: $(systemctl show -p ActiveState,SubState,Result,ExecMainStatus --value "$u" | tr '\n' ' ')" >&2
+                journalctl --no-pager -o cat -n 15 -u "$u" >&2 || true
+            fi
+        done
+        exit 1
+    fi
     while IFS=$tab read -r name want sha content before wait combined; do
         if [ "$before" = "?" ]; then before=$(noted unit "$name"); fi
         note unit "$name" "$want" "$sha $combined" "$before"
@@ -246,7 +248,7 @@ awk -F'\t' '$1=="parent"{print $2}' $home/record.new | sort -r | while read -r d
 awk -F'\t' 'NR==FNR{left[$1]; next} $1!="parent" || ($2 in left)' parents.left $home/record.new >$home/record.kept
 rm $home/record.new
 mv $home/record.kept $home/record
-if each forget; then
+if [ -n "$forget" ]; then
     cd /
     rm -rf "$stage"
     rm -rf $home

@@ -131,9 +131,10 @@ def _pack(change: Change, material: Material) -> bytes:
                 act("unit", unit.name, unit.want, sha256, name, before, wait, item.combined)
     if change.forget:
         act("forget", "-")
-    return _tar([("actions", "".join(f"{line}\n" for line in actions).encode())] + [
-        (f"content.{index}", data) for index, data in enumerate(contents)
-    ])
+    return _tar(
+        [("actions", "".join(f"{line}\n" for line in actions).encode())]
+        + [(f"content.{index}", data) for index, data in enumerate(contents)]
+    )
 
 
 def _tar(members: list[tuple[str, bytes]]) -> bytes:

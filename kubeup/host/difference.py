@@ -99,7 +99,10 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
         combined = combined_inputs(unit, desired)
         why = _unit_differs(unit, combined, reading, changed)
         if why:
-            action: Action = "add" if entry is None else "restart" if _placed(key, unit, unit.path, reading) else "change"
+            same_file = entry is not None and entry.want == unit.want and _placed(key, unit, unit.path, reading)
+            action: Action = (
+                "add" if entry is None else "restart" if same_file else "change"
+            )
             change.items.append(Item(action, key, why, role, unit, entry, combined))
     for key, entry in reading.record.items():
         if key[0] not in ("parent", "cluster") and key not in held:
@@ -144,9 +147,8 @@ def _differs(resource: Resource, reading: Reading, now: float) -> str:
             why = _file_differs(resource, resource.path, 0o644, reading) or _file_differs(
                 resource, resource.key_path, 0o600, reading, ("file", resource.key_path)
             )
-            if why:
+            if why or entry is None:
                 return why
-            assert entry is not None
             not_after = float(entry.have.split()[1])
             return "ends soon" if not_after - now < RENEW_BEFORE else ""
         case Blob():
@@ -161,7 +163,7 @@ def _differs(resource: Resource, reading: Reading, now: float) -> str:
             ok = reading.links.get(resource.path) == resource.target
         case Directory():
             stat = reading.stats.get(resource.path)
-            ok = stat is not None and stat.kind == "directory" and stat.mode == resource.mode
+            ok = stat is not None and stat.kind == "directory"
         case Sysctl():
             ok = reading.sysctls.get(resource.name) == resource.value
         case Module():

@@ -30,6 +30,8 @@ class HostFacts:
     apparmor: bool
     kmsg: bool
     """Whether /dev/kmsg is there, which the kubelet wants to read."""
+    owns_kernel: bool
+    """False in containers that may not change the kernel's settings, which are the machine's."""
     conntrack_writable: bool
     nofile: int
     """The hard limit of open files, 0 for none."""

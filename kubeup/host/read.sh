@@ -26,6 +26,7 @@ fact systemd "$(systemctl --version 2>/dev/null | awk 'NR==1{print $2}')"
 if [ -e /sys/fs/cgroup/cgroup.controllers ]; then fact cgroup 2; else fact cgroup 1; fi
 if [ "$(cat /sys/module/apparmor/parameters/enabled 2>/dev/null)" = Y ] && [ -d /sys/kernel/security/apparmor ]; then fact apparmor yes; fi
 if [ -w /proc/sys/net/netfilter/nf_conntrack_max ] && sh -c ': 2>/dev/null >>/proc/sys/net/netfilter/nf_conntrack_max' 2>/dev/null; then fact conntrack_writable yes; fi
+if sh -c ': >>/proc/sys/vm/overcommit_memory' 2>/dev/null; then fact owns_kernel yes; fi
 if [ -c /dev/kmsg ] || [ -L /dev/kmsg ]; then fact kmsg yes; fi
 awk '/^CapEff:/{print "fact\tcapabilities\t" $2}' /proc/self/status
 awk '/^MemTotal:/{print "fact\tmemory_kib\t" $2}' /proc/meminfo

@@ -13,6 +13,7 @@ from pyinfra.api import FactBase, StringCommand
 from kubeup.host.facts import HostFacts
 from kubeup.host.shell import privileged
 
+
 @dataclass(frozen=True)
 class Entry:
     """One line of a host's record. ``have`` and ``before`` mean what the kind of resource needs, see apply.sh."""
@@ -94,6 +95,7 @@ def parse(lines: Iterable[str]) -> Reading:
         systemd=int(fact["systemd"] or 0),
         apparmor=fact.get("apparmor") == "yes",
         kmsg=fact.get("kmsg") == "yes",
+        owns_kernel=fact.get("owns_kernel") == "yes",
         conntrack_writable=fact.get("conntrack_writable") == "yes",
         nofile=int(fact["nofile"]) if fact["nofile"].isdigit() else 0,
         capabilities=int(fact.get("capabilities", "0"), 16),
@@ -101,9 +103,7 @@ def parse(lines: Iterable[str]) -> Reading:
         clock=int(fact["clock"]),
         commands=frozenset(name for (name,) in of("command")),
         addresses=tuple((device, IPv4Interface(address)) for device, address in of("address")),
-        routes=tuple(
-            (IPv4Network(network), device) for network, device in of("route") if network[:1].isdigit()
-        ),
+        routes=tuple((IPv4Network(network), device) for network, device in of("route") if network[:1].isdigit()),
         nameservers=tuple((path, server) for path, server in of("nameserver")),
         listening=frozenset(int(port, 16) for (port,) in of("listen")),
         disks=tuple((mount, int(free)) for mount, free in of("disk")),

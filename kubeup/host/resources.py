@@ -123,7 +123,10 @@ class Link:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory that belongs to a component: when it is no longer wanted it goes with all that came to lie in it."""
+    """A directory that belongs to a component: when it is no longer wanted it goes with all that came to lie in it.
+
+    ``mode`` is what it is made with; the component may change it later.
+    """
 
     path: str
     mode: int = 0o755
@@ -234,9 +237,7 @@ class Unit:
 Resource = File | Certificate | Secret | Blob | Link | Directory | Sysctl | Module | Package | Cleanup | Unit
 
 
-def unit(
-    name: str, content: str, inputs: Iterable[Resource] = (), *, wait: bool = True
-) -> Unit:
+def unit(name: str, content: str, inputs: Iterable[Resource] = (), *, wait: bool = True) -> Unit:
     """A Unit whose inputs are given as the resources themselves."""
     return Unit(name, content, tuple(sorted({r.key for r in inputs})), wait)
 

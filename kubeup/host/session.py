@@ -142,6 +142,7 @@ class Session:
 
     def side_by_side(self, work: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
         """Run one function a host, all at once; what each returned. An exception is returned as the value."""
+
         def guarded(function: Callable[[], Any]) -> Any:
             try:
                 return function()
@@ -283,7 +284,9 @@ class Session:
                     raise
         for name, meta in metas.items():
             self.commands[name] += len(meta._commands or ())
-        failures = [self._operation_failure(title, name, meta) for name, meta in metas.items() if not meta.did_succeed()]
+        failures = [
+            self._operation_failure(title, name, meta) for name, meta in metas.items() if not meta.did_succeed()
+        ]
         if failures:
             raise HostsFailed(title, failures)
         self.observer.phase_done(title, time.monotonic() - started)

@@ -31,13 +31,15 @@ class Artifacts(Protocol):
 def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -> bool:
     """Send the artifacts of the Blob items; whether it succeeded.
 
-    A digest that is wrong in the local cache is found before the first byte leaves (ComponentError, in the output).
+    ``material`` hands out verified artifacts alone: a digest that is wrong in the local cache is found before the
+    first byte leaves (ComponentError, in the output).
     """
     try:
-        parcel = [(item, item.resource, material.artifact(item.resource.artifact, item.resource.version, host.name))
-                  for item in items if isinstance(item.resource, Blob)]
-        for _, _, artifact in parcel:
-            artifact.verify()
+        parcel = [
+            (item, item.resource, material.artifact(item.resource.artifact, item.resource.version, host.name))
+            for item in items
+            if isinstance(item.resource, Blob)
+        ]
         client = getattr(host.connector, "client", None)
         run = _through_ssh if client is not None else _through_file
         ok, lines = run(state, host, client, lambda: _stream(parcel))
@@ -91,7 +93,7 @@ def _through_file(state: State, host: Host, client: Any, stream: Callable[[], It
         folder = output.stdout.strip()
         try:
             host.put_file(file.name, f"{folder}/stream")
-            receive = privileged(f"exec <\"$1\"\n{RECEIVE}", f"{folder}/stream", name="kubeup-receive")
+            receive = privileged(f'exec <"$1"\n{RECEIVE}', f"{folder}/stream", name="kubeup-receive")
             ok, output = host.run_shell_command(receive)
         finally:
             host.run_shell_command(StringCommand("rm", "-rf", QuoteString(folder)))

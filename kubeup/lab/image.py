@@ -75,6 +75,10 @@ cat >/sbin/lab-init <<'END'
 for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do
     mountpoint -q "$tree" && mount -o remount,rw,bind "$tree"
 done
+# These settings are not a container's own but the machine's: a throwaway host must not change them for all.
+for tree in /proc/sys/kernel /proc/sys/vm; do
+    mount --bind "$tree" "$tree" && mount -o remount,ro,bind "$tree"
+done
 # kubelet opens /dev/kmsg and stops without. A node made by mknod is refused by the device cgroup; a link is not.
 [ -e /dev/kmsg ] || ln -s /dev/null /dev/kmsg
 # systemd shares the mounts of real hosts by itself, but not in containers; pods that mount for others need it.

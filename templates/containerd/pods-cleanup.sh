@@ -1,13 +1,12 @@
 # Ends all containers, and takes away their mounts, network namespaces and cgroups. (kubelet and containerd have stopped.)
 if [ "$1" = capture ]; then [ -d /run/netns ] && echo netns; exit 0; fi
 before=$(cat)
-children() { grep -l "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status 2>/dev/null | cut -d/ -f3; }
+# Containers by their cgroup, then the shims that watched them.
+# shellcheck disable=SC2046  # one word a process
+kill -9 $(grep -lE '[/:](kubepods|k8s\.io)' /proc/[0-9]*/cgroup 2>/dev/null | cut -d/ -f3) 2>/dev/null
 for process in /proc/[0-9]*; do
     case $(readlink "$process/exe" 2>/dev/null) in
-    /opt/kubeup/containerd/*/containerd-shim-runc-v2*)
-        pid=${process#/proc/}
-        # shellcheck disable=SC2046  # one word a process
-        kill -9 $(children "$pid") "$pid" 2>/dev/null ;;
+    /opt/kubeup/containerd/*/containerd-shim-runc-v2*) kill -9 "${process#/proc/}" 2>/dev/null ;;
     esac
 done
 # Mounts, the innermost first. What a dying process still holds is let go as soon as it is dead.
