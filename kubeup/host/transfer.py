@@ -52,7 +52,8 @@ def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -
 def _stream(parcel: Sequence[tuple[Item, Blob, Artifact]]) -> Iterator[bytes]:
     for item, blob, artifact in parcel:
         before = item.entry.before if item.entry else "?"
-        columns = (blob.path, blob.want, artifact.sha256, f"{blob.mode:04o}", str(artifact.packed_size), before)
+        digests = (artifact.sha256, artifact.packed_sha256)
+        columns = (blob.path, blob.want, *digests, f"{blob.mode:04o}", str(artifact.packed_size), before)
         yield ("\t".join(columns) + "\n").encode()
         with artifact.path.open("rb") as file:
             while chunk := file.read(CHUNK):
