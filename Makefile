@@ -62,7 +62,7 @@ slow-tests: .venv/stamp engine components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
 bench: .venv/stamp engine components
-	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTEST) tests/bench -s $(TESTS)
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py
 
 components: build-tools
 	$(LIMIT) 2400 $(KUBEUP) components fetch

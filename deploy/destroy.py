@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeup.deploy.phases import Phase
+from kubeup.cluster import Cluster, Node
+from kubeup.deploy.phases import Phase, Preflight
 from kubeup.deploy.run import Run
 from kubeup.deploy.under_pyinfra import declare
-
-from kubeup.cluster import Cluster, Node
 from kubeup.errors import PreflightError, Problem
 from kubeup.host.difference import Change, difference
 
 
 @dataclass(frozen=True)
-class Refuse:
+class Refuse(Preflight):
     """Refuses when a host belongs to another cluster."""
-
-    title: str = "Preflight"
 
     def run(self, run: Run) -> None:
         problems = [

@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from kubeup.deploy.run import VALIDATED, Run
-from kubeup.roles import Role, role_name
+from typing import Protocol, runtime_checkable
 
 from kubeup.checks.preflight import preflight
 from kubeup.checks.validation import validate
+from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
+from kubeup.roles import Role, role_name
 
 
 class Phase(Protocol):
@@ -26,6 +25,7 @@ class Phase(Protocol):
     def run(self, run: Run) -> None: ...
 
 
+@runtime_checkable
 class Changing(Phase, Protocol):
     """A phase that applies a part of the difference."""
 

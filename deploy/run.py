@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kubeup.checks.validation import CheckResult
+from kubeup.cluster import Cluster
+from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
+from kubeup.errors import HostsFailed
+from kubeup.host.difference import Change, Desired, difference
+from kubeup.host.reading import Reading
+from kubeup.host.resources import digest
+from kubeup.host.session import Session, failure
 from kubeup.roles import (
     Role,
     addons,
@@ -22,15 +30,6 @@ from kubeup.roles import (
     kubelet,
     scheduler,
 )
-
-from kubeup.checks.validation import CheckResult
-from kubeup.cluster import Cluster
-from kubeup.components import Store
-from kubeup.errors import HostsFailed
-from kubeup.host.difference import Change, difference
-from kubeup.host.reading import Reading
-from kubeup.host.resources import digest
-from kubeup.host.session import Session, failure
 
 ROLES: tuple[Role, ...] = (
     authorities,
@@ -77,7 +76,7 @@ class Run:
         """What differs on each node from what the inventory says."""
         return {node.name: self._change(node.name) for node in self.cluster.nodes}
 
-    def desired(self, name: str):  # type: ignore[no-untyped-def]  # a long type that desired_state names
+    def desired(self, name: str) -> Desired:
         """All that the node shall hold."""
         node = self.cluster.node(name)
         return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
@@ -118,11 +117,14 @@ class Run:
         """Run a shell script on all masters, side by side. Raises HostsFailed."""
         self.on([master.name for master in self.cluster.masters], script, *arguments)
 
-    def on(self, names: Sequence[str] | Iterable[str], script: str, *arguments: str) -> None:
+    def on(self, names: Iterable[str], script: str, *arguments: str) -> None:
         """Run a shell script on these nodes, side by side. Raises HostsFailed."""
-        outputs = self.session.side_by_side(
-            {name: lambda name=name: self.session.shell(name, script, *arguments) for name in names}  # type: ignore[misc]
-        )
-        failures = [failure(name, "a script", output) for name, output in outputs.items() if not output.ok]
+        outputs = self.session.side_by_side(names, lambda name: self.session.shell(name, script, *arguments))
+        failures = []
+        for name, output in outputs.items():
+            if isinstance(output, Exception):
+                raise output
+            if not output.ok:
+                failures.append(failure(name, "a script", output))
         if failures:
             raise HostsFailed("running a script", failures)

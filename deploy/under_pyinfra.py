@@ -7,21 +7,22 @@ or not: all hosts then have the same operations in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator, Sequence
 
 import pyinfra
+from pyinfra import logger
 from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import PyinfraError
 
+from kubeup.cluster import load
+from kubeup.deploy.phases import Changing, Phase, Preflight
+from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
-
-if TYPE_CHECKING:
-    from kubeup.deploy.phases import Phase
-    from kubeup.deploy.run import Run
-
-INVENTORY = "kubeup_inventory"
-"""Name of the host data that says which kubeup inventory a host is from; see kubeup.host.inventory."""
+from kubeup.host.converge import converge
+from kubeup.host.difference import Change
+from kubeup.host.inventory import INVENTORY
+from kubeup.host.session import Session
 
 _runs: dict[str, Run] = {}
 
@@ -30,35 +31,31 @@ def declare(phases: Sequence[Phase], deploy_file: str) -> None:
     """Declare the phases as operations on the current host, when pyinfra's command is executing ``deploy_file``."""
     if not pyinfra.is_cli or pyinfra.state.current_exec_filename != deploy_file:
         return
-    from kubeup.deploy.phases import Preflight
+    try:
+        _declare(phases, _run(pyinfra.host.data.get(INVENTORY)))
+    except KubeupError as error:  # pyinfra would show a traceback
+        raise PyinfraError(str(error)) from None
 
-    run = _run(pyinfra.host.data.get(INVENTORY))
+
+def _declare(phases: Sequence[Phase], run: Run) -> None:
+    if pyinfra.state.config.FAIL_PERCENT is None:
+        # No phase begins before the one before it has succeeded everywhere. Locked, or it would hold in this file alone.
+        pyinfra.state.config.FAIL_PERCENT = 0
+        pyinfra.state.config.lock_current_state()
     first = run.cluster.nodes[0].name == pyinfra.host.name
     for phase in phases:
-        if hasattr(phase, "changes"):
-            from kubeup.host.converge import converge
-
-            converge(name=phase.title, change=_of(phase, run, pyinfra.host.name), material=run.vault)
-        elif isinstance(phase, Preflight) or phase.title == "Preflight":
+        if isinstance(phase, Changing):
+            change = phase.changes(run).get(pyinfra.host.name) or Change(pyinfra.host.name)
+            converge(name=phase.title, change=change, material=run.vault)
+        elif isinstance(phase, Preflight):
             if first:  # before anything is done, while pyinfra still prepares
                 phase.run(run)
         else:
             _whole_cluster(name=phase.title, phase=phase, run=run, first=first)
 
 
-def _of(phase: Any, run: Run, name: str) -> Any:
-    from kubeup.host.difference import Change
-
-    return phase.changes(run).get(name) or Change(name)
-
-
 def _run(path: str | None) -> Run:
     """The one Run of this process, shared by all hosts' greenlets."""
-    from kubeup.deploy.run import Run
-
-    from kubeup.cluster import load
-    from kubeup.host.session import Session
-
     if path is None:
         raise KubeupError("use an inventory made by kubeup.host.inventory.hosts, such as inventories/demo.py")
     if path not in _runs:
@@ -68,11 +65,15 @@ def _run(path: str | None) -> Run:
 
 
 @operation(is_idempotent=False)
-def _whole_cluster(phase: Phase, run: Run, first: bool) -> Iterator[PyinfraCommand]:
+def _whole_cluster(phase: Phase, run: Run, first: bool) -> Generator[PyinfraCommand]:
     """A phase that is about the cluster as a whole: done from the first host, while the others wait."""
 
     def go(state: State, host: Host) -> bool:
-        phase.run(run)
+        try:
+            phase.run(run)
+        except KubeupError as error:
+            logger.error(f"{host.print_prefix}{error}")
+            return False
         return True
 
     if first:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
-
 from kubeup.cluster.certificates import Authority, CertificateSpec, describe, issue, new_authority, new_key_pair
 from kubeup.cluster.trust import AUTHORITIES, SERVICE_ACCOUNTS, Trust
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.reading import Reading
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
+from kubeup.roles.base import UNPACKER
 
 PUBLIC = (*CERTIFICATES.values(), SERVICE_ACCOUNTS_PUBLIC)
 """The files on a master by which it shows whom the cluster trusts."""
@@ -30,6 +30,7 @@ class Vault:
 
         ``arch(node)`` is the architecture of a node. Raises KubeupError when masters hold different authorities.
         """
+        self.unpacker = UNPACKER
         self._store = store
         self._fetch = fetch
         self._arch = arch

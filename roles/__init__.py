@@ -6,14 +6,13 @@ A role is a module with ``WHERE`` ("masters" or "nodes", which are all hosts) an
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast
 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Resource, union
-
-Where = Literal["masters", "nodes"]
+from kubeup.roles.common import Where
 
 
 class Role(Protocol):

@@ -4,17 +4,16 @@ They are files on the masters like any other, so a plan shows their differences,
 needs no way from the admin's machine to the API. Every master does so; server-side apply makes that harmless.
 """
 
-from kubeup.roles.apiserver import ADMIN_CONF
-from kubeup.roles.common import BIN
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
+from kubeup.roles.apiserver import ADMIN_CONF
+from kubeup.roles.common import BIN, Where
+from kubeup.templates import render
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 FOLDER = "/etc/kubernetes/addons"
 

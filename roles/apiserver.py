@@ -1,17 +1,16 @@
 """kube-apiserver: the API that everything else talks to."""
 
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
-from kubeup.roles.authorities import desired as authorities
-from kubeup.roles.common import BIN, NODE_CA, PKI, certificate, kubeconfig, nofile, program
-from kubeup.roles.etcd import APISERVER_USER
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Resource, unit
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
+from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.common import BIN, NODE_CA, PKI, Where, certificate, kubeconfig, nofile, program
+from kubeup.roles.etcd import APISERVER_USER
+from kubeup.templates import render
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
@@ -62,6 +61,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "requestheader-username-headers": "X-Remote-User",
         "requestheader-group-headers": "X-Remote-Group",
         "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        # Otherwise stopping it waits a minute for watches that nobody ends (its request timeout).
+        "shutdown-watch-termination-grace-period": "2s",
         "service-account-issuer": f"https://kubernetes.default.svc.{cluster.domain}",
         "service-account-key-file": SERVICE_ACCOUNTS_PUBLIC,
         "service-account-signing-key-file": KEYS[SERVICE_ACCOUNTS],

@@ -1,13 +1,12 @@
 """The cluster's own authorities: their keys lie on every master and nowhere else, so no machine is special."""
 
-from kubeup.roles.common import NODE_CA, PKI, authority
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import AUTHORITIES, ETCD, FRONT_PROXY, KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, Secret
+from kubeup.roles.common import NODE_CA, PKI, Where, authority
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 CERTIFICATES = {KUBERNETES: NODE_CA, ETCD: f"{PKI}/etcd-ca.crt", FRONT_PROXY: f"{PKI}/front-proxy-ca.crt"}
 SERVICE_ACCOUNTS_PUBLIC = f"{PKI}/sa.pub"

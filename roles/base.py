@@ -1,14 +1,16 @@
 """What the kernel must have and do before there can be pods."""
 
-from kubeup.roles.common import own_version, program
-from kubeup.templates import render, text
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Cleanup, File, Module, Package, Resource, Sysctl, unit
+from kubeup.host.resources import Blob, Cleanup, File, Module, Package, Resource, Sysctl, unit
+from kubeup.roles.common import ROOT, Where, own_version, program
+from kubeup.templates import render, text
 
-WHERE = "nodes"
+WHERE: Where = "nodes"
+
+UNPACKER = f"{ROOT}/unpack/{own_version('unpack')}/kubeup-unpack"
+"""The program by which a host unpacks what is sent to it; it is sent first."""
 
 # overlay: containerd's snapshots. br_netfilter: bridged packets pass the rules that Services are made of.
 MODULES = {"overlay": "/sys/module/overlay", "br_netfilter": "/proc/sys/net/bridge"}
@@ -41,6 +43,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=sysctls)),
         *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),
+        Blob(UNPACKER, "kubeup-unpack", own_version("unpack")),
         # Validation and preflight look at the network from every host with it.
         *program("probe", own_version("probe"), "kubeup-probe"),
     ]

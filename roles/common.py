@@ -1,6 +1,7 @@
 """What several roles need: programs, certificates, kubeconfigs, limits."""
 
-from kubeup.templates import render
+from ipaddress import IPv4Address
+from typing import Literal
 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.certificates import CertificateSpec, Usage
@@ -8,6 +9,10 @@ from kubeup.cluster.trust import KUBERNETES, Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Certificate, File, Link, Resource
+from kubeup.templates import render
+
+Where = Literal["masters", "nodes"]
+"""The nodes that have a role. Every host is one of the nodes."""
 
 ROOT = "/opt/kubeup"
 BIN = f"{ROOT}/bin"
@@ -63,8 +68,6 @@ def certificate(
 
     A server's is for the ``node``'s name and address and for localhost, and for what is more.
     """
-    from ipaddress import IPv4Address
-
     server = node is not None and "server" in usages
     spec = CertificateSpec(
         common_name=common_name,

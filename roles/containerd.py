@@ -1,15 +1,14 @@
 """containerd and runc, which run the containers, the network plugins they call, and the images the cluster needs."""
 
-from kubeup.roles.common import BIN, ROOT, image, nofile, own_version, program
-from kubeup.templates import render, text
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
+from kubeup.roles.common import BIN, ROOT, Where, image, nofile, own_version, program
+from kubeup.templates import render, text
 
-WHERE = "nodes"
+WHERE: Where = "nodes"
 
 CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 

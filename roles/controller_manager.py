@@ -1,15 +1,15 @@
 """kube-controller-manager: runs the control loops, and signs what the cluster issues itself."""
 
-from kubeup.roles.authorities import KEYS
-from kubeup.roles.common import BIN, NODE_CA, kubeconfig, program
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Resource, unit
+from kubeup.roles.authorities import KEYS
+from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.common import BIN, NODE_CA, Where, kubeconfig, program
+from kubeup.templates import render
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 CONF = "/etc/kubernetes/controller-manager.conf"
 
@@ -54,6 +54,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         unit(
             "kube-controller-manager.service",
             render("controller_manager/kube-controller-manager.service.j2", bin=BIN, flags=flags),
-            [*programs, *config],
+            [*programs, *config, *authorities(cluster, node, host, trust)],
         ),
     ]

@@ -1,15 +1,14 @@
 """etcd, which keeps the cluster's objects, and flannel's leases where the inventory wants them there."""
 
-from kubeup.roles.common import BIN, authority, certificate, nofile, program
-from kubeup.roles.flannel import ETCD_PREFIX, network_config
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Directory, File, Resource, unit
+from kubeup.roles.common import BIN, Where, authority, certificate, nofile, program
+from kubeup.roles.flannel import ETCD_PREFIX, network_config
+from kubeup.templates import render
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 APISERVER_USER = "kube-apiserver"
 """The common name of the apiserver's client certificate, which is its user in etcd."""
@@ -19,7 +18,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     version = cluster.versions.etcd
     programs = program("etcd", version, "etcd")
     members = ",".join(f"{master.name}=https://{master.address}:2380" for master in cluster.masters)
-    serves = [
+    serves: list[Resource] = [
         authority("/etc/etcd/ca.crt", trust, ETCD),
         # etcd's own gateway connects to it with this certificate: a server's alone would not do.
         certificate("/etc/etcd/server", trust, node.name, "server", "client", issuer=ETCD, node=node),

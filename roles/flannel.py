@@ -2,15 +2,14 @@
 
 import json
 
-from kubeup.roles.common import BIN, ROOT, api_url, authority, certificate, kubeconfig, program
-from kubeup.templates import render, text
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Cleanup, Directory, File, Resource, unit
+from kubeup.roles.common import BIN, ROOT, Where, api_url, authority, certificate, kubeconfig, program
+from kubeup.templates import render, text
 
-WHERE = "nodes"
+WHERE: Where = "nodes"
 
 CONF = "/etc/kubernetes/flannel.conf"
 ETCD_PREFIX = "/coreos.com/network"

@@ -1,14 +1,13 @@
 """kube-proxy: makes Services reachable on its node."""
 
-from kubeup.roles.common import BIN, kubeconfig, nofile, program
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, Sysctl, unit
+from kubeup.roles.common import BIN, Where, kubeconfig, nofile, program
+from kubeup.templates import render
 
-WHERE = "nodes"
+WHERE: Where = "nodes"
 
 CONF = "/etc/kubernetes/kube-proxy.conf"
 
@@ -20,7 +19,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "/etc/kubernetes/kube-proxy.yaml",
         render("kube_proxy/config.yaml.j2", cluster=cluster, node=node, host=host),
     )
-    # So that NodePorts answer on localhost too, kube-proxy sets this in iptables mode; named here, it is set back later.
+    # kube-proxy sets this in iptables mode, so that NodePorts answer on localhost; named here, it is set back later.
     localhost = [Sysctl("net.ipv4.conf.all.route_localnet", "1")] if cluster.kube_proxy.mode == "iptables" else []
     return [
         *programs,

@@ -1,14 +1,13 @@
 """kubelet: runs the pods of its node. Masters have one too, so that they show among the nodes."""
 
-from kubeup.roles.common import BIN, PKI, certificate, kubeconfig, nofile, program
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Directory, File, Resource, unit
+from kubeup.roles.common import BIN, PKI, Where, certificate, kubeconfig, nofile, program
+from kubeup.templates import render
 
-WHERE = "nodes"
+WHERE: Where = "nodes"
 
 CONF = "/etc/kubernetes/kubelet.conf"
 NO_UPSTREAM = "/etc/kubernetes/resolv.conf"

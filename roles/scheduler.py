@@ -1,14 +1,13 @@
 """kube-scheduler: decides which node runs a pod."""
 
-from kubeup.roles.common import BIN, NODE_CA, kubeconfig, program
-from kubeup.templates import render
-
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Resource, unit
+from kubeup.roles.common import BIN, NODE_CA, Where, kubeconfig, program
+from kubeup.templates import render
 
-WHERE = "masters"
+WHERE: Where = "masters"
 
 CONF = "/etc/kubernetes/scheduler.conf"
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import gevent
 import httpx
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.cluster import Cluster
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
@@ -32,6 +32,8 @@ PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
 """Seconds within which every kube-proxy must have taken up a change of endpoints."""
+NOT_UP = 69
+"""Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3
 """How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
 
@@ -78,7 +80,7 @@ class Proof:
     def on_every_node(self, ask: Callable[[str], None]) -> None:
         """Ask on all nodes side by side. Raises CheckFailed with what is wrong on each."""
         names = [node.name for node in self.cluster.nodes]
-        outcome = self.session.side_by_side({name: lambda name=name: ask(name) for name in names})  # type: ignore[misc]
+        outcome = self.session.side_by_side(names, ask)
         wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
         if wrong:
             raise CheckFailed("; ".join(wrong))
@@ -92,8 +94,12 @@ def nodes_ready(proof: Proof) -> str:
         f'kubectl wait --for=condition=Ready --timeout={NODES_READY}s node "$@" >&2'
     )
     output = proof.kubectl.script(
-        f'timeout {NODES_READY} sh -c {_function(script)} nodes "$@"', *names, timeout=NODES_READY + 15
+        f'[ -e /etc/kubernetes/admin.conf ] || exit {NOT_UP}; timeout {NODES_READY} sh -c {_function(script)} nodes "$@"',
+        *names,
+        timeout=NODES_READY + 15,
     )
+    if output.exit_code == NOT_UP:
+        raise CheckFailed("the cluster is not up: its masters have no admin access (kubeup up)")
     nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
     wrong = []
     for name in names:
@@ -112,8 +118,6 @@ def nodes_ready(proof: Proof) -> str:
 
 def _function(script: str) -> str:
     """A script for a shell of its own (as under timeout), with kubectl as a function there too."""
-    from kubeup.checks.kubectl import KUBECTL
-
     return shlex.quote(f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}')
 
 
@@ -134,6 +138,7 @@ def classic(proof: Proof) -> str:
 
 def services_run(proof: Proof) -> str:
     """All units of the cluster run on their hosts, and do not restart again and again."""
+
     def ask(name: str) -> None:
         # The record says which units are ours.
         script = (
@@ -293,9 +298,8 @@ def names_resolve(proof: Proof) -> str:
             ):
                 inner = json.loads(answer["body"]) if answer.get("body") else {"error": answer.get("error")}
                 if address not in (inner.get("addresses") or []):
-                    wrong.append(
-                        f"{asked} does not resolve to {address} in its pod: {inner.get('error') or inner.get('addresses')}"
-                    )
+                    found = inner.get("error") or inner.get("addresses")
+                    wrong.append(f"{asked} does not resolve to {address} in its pod: {found}")
             if not wrong:
                 return
             if time.monotonic() > deadline:

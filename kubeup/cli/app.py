@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from kubeup import __version__
 from kubeup.cli import components, lab
 from kubeup.cli.display import Display, plain_stdout
 from kubeup.errors import KubeupError
+
+# What talks to hosts is imported by the commands that do: it takes most of a second, which --help need not wait for.
+if TYPE_CHECKING:
+    from kubeup.deploy.run import Run
 
 app = typer.Typer(
     help="Bring a Kubernetes cluster up on plain Linux hosts over SSH, keep it, and take it away again.",
@@ -62,7 +66,7 @@ def _common(
 
 
 @contextmanager
-def _run(inventory: Path | None, accept_new: bool, display: Display | None = None):  # type: ignore[no-untyped-def]
+def _run(inventory: Path | None, accept_new: bool, display: Display | None = None) -> Iterator[Run]:
     """A Run with all hosts connected."""
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
@@ -213,8 +217,9 @@ def main() -> None:
     except KubeupError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.stderr.write(
-            "Interrupted. What was begun on hosts may still end there; run the same command again to go on.\n"
-        )
-        sys.exit(INTERRUPTED)
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # which typer makes of KeyboardInterrupt
+            sys.stderr.write(
+                "Interrupted. What was begun on hosts may still end there; run the same command again to go on.\n"
+            )
+        raise

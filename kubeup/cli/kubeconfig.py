@@ -55,7 +55,7 @@ def fetch(run: Run) -> str:
 
 
 def merge(config: str) -> Path:
-    """Put the cluster, user and context of ``config`` into the user's kubeconfig (0600), in place of those of the same name.
+    """Put the cluster, user and context of ``config`` into the user's kubeconfig (0600), for those of the same name.
 
     The file is $KUBECONFIG's first, else ~/.kube/config. Returns its path. Raises KubeupError when it cannot be read.
     """

@@ -29,17 +29,16 @@ def current_texts(run: Run) -> dict[str, dict[str, str]]:
         name: tuple(shown[0] for item in change.items if item.action == "change" and (shown := _text_of(item)))
         for name, change in run.changes.items()
     }
-    outcome = run.session.side_by_side(
-        {
-            name: lambda name=name, paths=paths: run.session.read([name], contents=paths)[name].texts  # type: ignore[misc]
-            for name, paths in wanted.items()
-            if paths
-        }
-    )
-    for value in outcome.values():
+
+    def read(name: str) -> dict[str, str]:
+        return run.session.read([name], contents=wanted[name])[name].texts
+
+    texts: dict[str, dict[str, str]] = {}
+    for name, value in run.session.side_by_side([name for name, paths in wanted.items() if paths], read).items():
         if isinstance(value, Exception):
             raise value
-    return outcome
+        texts[name] = value
+    return texts
 
 
 def as_text(changes: Mapping[str, Change], current: Mapping[str, Mapping[str, str]]) -> str:

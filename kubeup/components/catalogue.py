@@ -8,6 +8,7 @@ is such a folder and a line here.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from kubeup.errors import ComponentError
 
@@ -21,6 +22,9 @@ IMAGE_REGISTRY = "kubeup.local"
 
 # The user "nonroot" of distroless images: no file on any host belongs to it.
 NONROOT = "65532:65532"
+
+
+Packing = Literal["zstd", "gzip"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class Image:
 class Component:
     """One version of something that can be installed, and how it is built.
 
-    ``libraries`` are C libraries in pkg-config's names that cgo links, ``tags`` Go build tags, ``variables`` Go string
-    variables set at link time, mostly the version that the program prints.
+    ``packing`` is how its files are compressed for the way to a host. ``libraries`` are C libraries in pkg-config's
+    names that cgo links, ``tags`` Go build tags, ``variables`` Go string variables set at link time, mostly the version
+    that the program prints.
     """
 
     name: str
@@ -73,6 +78,7 @@ class Component:
     libraries: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    packing: Packing = "zstd"
 
     @property
     def module_dir(self) -> Path:
@@ -102,6 +108,7 @@ def _versions(
     libraries: tuple[str, ...] = (),
     tags: tuple[str, ...] = (),
     variables: Mapping[str, str] | None = None,
+    packing: Packing = "zstd",
 ) -> list[Component]:
     """One component for each of ``versions``. Values of ``variables`` may say {version}, {major} and {minor}."""
 
@@ -119,6 +126,7 @@ def _versions(
             libraries,
             tags,
             {variable: fill(value, version) for variable, value in (variables or {}).items()},
+            packing,
         )
         for version in versions
     ]
@@ -126,6 +134,12 @@ def _versions(
 
 # Small ones first, so that much is soon done. Of several versions the newest comes last: it is the default.
 COMPONENTS: tuple[Component, ...] = (
+    *_versions(
+        "unpack",
+        ["1.0.0"],
+        programs={"kubeup-unpack": "kubeup.invalid/unpack"},
+        packing="gzip",  # what unpacks the others on a host must be unpacked by what a host has
+    ),
     *_versions(
         "pause",
         ["1.0.0"],

@@ -84,7 +84,7 @@ def _provide_one(
                 image.artifact: images.writer(image, version, arch, folder / image.program)
                 for image in component.images
             }
-            store.put(name, version, arch, recipe, files | archives)
+            store.put(name, version, arch, recipe, files | archives, component.packing)
     except OSError as error:  # the disk is full, or the cache is not ours to write
         tell("failed", str(error))
         raise ComponentError(f"{name} {version} could not be put into the cache {store.root}: {error}") from error

@@ -1,6 +1,6 @@
 """The component cache: every file that can be placed on a host, by the digest of its content, kept compressed.
 
-    <root>/blobs/<sha256 of the content>.gz             what travels to the hosts
+    <root>/blobs/<sha256 of the content>.zst (or .gz)   what travels to the hosts
     <root>/index/<component>/<version>/<arch>.json      which blobs a component consists of
     <root>/logs/<component>-<version>.log               how it was made
     <root>/locks/, <root>/tmp/                          for those who are putting something in
@@ -18,19 +18,28 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import zstandard
+
+from kubeup.components.catalogue import Packing
 from kubeup.errors import ComponentError
 
 CHUNK = 1 << 20  # bytes: what is held in memory of a file of any size
-
-LEVEL = 6
 
 
 class Writable(Protocol):
     """What a file's content can be written to."""
 
     def write(self, data: bytes, /) -> object: ...
+
+
+# Nothing but the content decides over the bytes: no name and no time in gzip's header, and one thread for zstd.
+_COMPRESSORS: Mapping[Packing, Callable[[Any], Any]] = {
+    "zstd": lambda sink: zstandard.ZstdCompressor(level=9).stream_writer(sink, closefd=False),
+    "gzip": lambda sink: gzip.GzipFile("", "wb", 6, sink, mtime=0),
+}
+_SUFFIXES: Mapping[Packing, str] = {"zstd": "zst", "gzip": "gz"}
 
 
 class Counted:
@@ -62,7 +71,7 @@ class Artifact:
     """One file that can be placed on a host.
 
     ``sha256`` (hex) and ``size`` (bytes) are of the content, ``packed_sha256`` and ``packed_size`` of ``path``, the
-    gzip file in the cache. Images are artifacts too, called ``image-<name>``.
+    compressed file in the cache; ``packing`` says how. Images are artifacts too, called ``image-<name>``.
     """
 
     name: str
@@ -74,6 +83,7 @@ class Artifact:
     path: Path
     packed_sha256: str
     packed_size: int
+    packing: Packing
 
     def verify(self) -> None:
         """Read the file in the cache and compare it, packed as it is: a host unpacks it and compares the content.
@@ -152,6 +162,7 @@ class Store:
         arch: str,
         recipe: str,
         contents: Mapping[str, Callable[[Writable], None]],
+        packing: Packing = "zstd",
     ) -> None:
         """Take in all files of a component; to be called inside ``providing``.
 
@@ -160,22 +171,22 @@ class Store:
         """
         index = self._index(component, version, arch)
         draft = self._workshop(component, version, arch) / ".draft"  # on the same file system: a rename is atomic
-        artifacts = {name: self._pack(write, draft) for name, write in contents.items()}
+        artifacts = {name: self._pack(write, draft, packing) for name, write in contents.items()}
         draft.write_text(json.dumps({"recipe": recipe, "artifacts": artifacts}, indent=2) + "\n")
         _folder(index.parent)
         draft.replace(index)
 
-    def _pack(self, write: Callable[[Writable], None], draft: Path) -> dict[str, str | int]:
+    def _pack(self, write: Callable[[Writable], None], draft: Path, packing: Packing) -> dict[str, str | int]:
         """Compress what ``write`` writes into its blob, by way of ``draft``, and say what the index says of it."""
         with open(draft, "wb") as file:
             packed = Counted(file)
-            # No name and no time in the header: the same content gives the same bytes.
-            with gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as compressor:
+            with _COMPRESSORS[packing](packed) as compressor:
                 content = Counted(compressor)
                 write(content)
         _folder(self.root / "blobs")
-        draft.replace(self._blob(content.sha256))
+        draft.replace(self._blob(content.sha256, packing))
         return {
+            "packing": packing,
             "sha256": content.sha256,
             "size": content.size,
             "packed_sha256": packed.sha256,
@@ -185,8 +196,8 @@ class Store:
     def _workshop(self, component: str, version: str, arch: str) -> Path:
         return self.root / "tmp" / f"{component}-{version}-{arch}"
 
-    def _blob(self, sha256: str) -> Path:
-        return self.root / "blobs" / f"{sha256}.gz"
+    def _blob(self, sha256: str, packing: Packing) -> Path:
+        return self.root / "blobs" / f"{sha256}.{_SUFFIXES[packing]}"
 
     def _index(self, component: str, version: str, arch: str) -> Path:
         return self.root / "index" / component / version / f"{arch}.json"
@@ -199,7 +210,9 @@ class Store:
         try:
             artifacts = json.loads(index.read_bytes())["artifacts"]
             return [
-                Artifact(name, component, version, index.stem, path=self._blob(facts["sha256"]), **facts)
+                Artifact(
+                    name, component, version, index.stem, path=self._blob(facts["sha256"], facts["packing"]), **facts
+                )
                 for name, facts in artifacts.items()
             ]
         except (ValueError, KeyError, TypeError) as error:

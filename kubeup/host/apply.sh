@@ -24,6 +24,7 @@ tar -xzf payload
 rm payload
 
 doing=preparing
+# shellcheck disable=SC2154  # rc is set in the trap itself
 trap 'rc=$?; rm -rf "$stage"; if [ $rc != 0 ]; then echo "failed while $doing" >&2; fi' EXIT
 
 note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; }
@@ -119,12 +120,15 @@ if each drop; then
         unit) restore "/etc/systemd/system/$key" "$before" ;;
         cleanup) rm -f "$home/cleanup/$key" "$home/cleanup/$key.captured" ;;
         dir)
-            if [ "$before" = kept ]; then :
-            elif mountpoint -q "$key" || [ "$before" = empty ]; then find "$key" -xdev -mindepth 1 -delete
-            else rm -rf --one-file-system "$key"; fi ;;
+            # One that was there stays, with the mode it had (containerd closes its own), and with what was in it.
+            case $before in
+            kept:*) chmod "${before#*:}" "$key" ;;
+            empty:*) find "$key" -xdev -mindepth 1 -delete; chmod "${before#*:}" "$key" ;;
+            *) if mountpoint -q "$key"; then find "$key" -xdev -mindepth 1 -delete; else rm -rf --one-file-system "$key"; fi ;;
+            esac ;;
         sysctl) p=/proc/sys/$(printf %s "$key" | tr . /); if [ -e "$p" ] && [ "$before" != - ]; then printf '%s\n' "$before" >"$p" || true; fi ;;
         module) if [ "$before" = absent ]; then modprobe -r "$key" 2>/dev/null || true; fi ;;
-        package) # shellcheck disable=SC2086
+        package) # shellcheck disable=SC2046  # one word a package
             case $before in new:?*) remove_packages $(printf %s "${before#new:}" | tr , ' ') </dev/null ;; esac ;;
         esac
         note "$kind" "$key" gone - -
@@ -169,7 +173,7 @@ if each dir; then
         doing="making $key"
         if [ "$before" = "?" ]; then
             before=made
-            if [ -d "$key" ]; then before=empty; if [ -n "$(ls -A "$key")" ]; then before=kept; fi; fi
+            if [ -d "$key" ]; then before=empty; if [ -n "$(ls -A "$key")" ]; then before=kept; fi; before=$before:$(stat -c %a "$key"); fi
         fi
         note dir "$key" pending - "$before"
         parents "$key"
@@ -212,7 +216,7 @@ fi
 
 # 3. Units: all files, one reload, then restarts in one transaction, so that systemd orders them.
 if each unit; then
-    while IFS=$tab read -r name want sha content before wait combined; do
+    while IFS=$tab read -r name want sha content before _ combined; do
         [ "$content" = - ] || { put unit "$name" "/etc/systemd/system/$name" pending "$sha" 0644 "$content" "$before" "$combined"; }
     done <pass.unit
     doing="reloading systemd"
@@ -221,7 +225,7 @@ if each unit; then
     unwaited=$(awk -F'\t' '$6!="wait"{print $1}' pass.unit)
     # shellcheck disable=SC2086  # one word a unit
     systemctl enable --quiet $waited $unwaited
-    doing="starting $(echo $waited $unwaited)"
+    doing="starting $(echo "$waited" "$unwaited" | tr '\n' ' ')"
     # All in one transaction, and then wait: restarted one after the other, those that others require would start twice.
     # shellcheck disable=SC2086
     systemctl restart --no-block $waited $unwaited
@@ -235,7 +239,7 @@ if each unit; then
         done
         exit 1
     fi
-    while IFS=$tab read -r name want sha content before wait combined; do
+    while IFS=$tab read -r name want sha content before _ combined; do
         if [ "$before" = "?" ]; then before=$(noted unit "$name"); fi
         note unit "$name" "$want" "$sha $combined" "$before"
     done <pass.unit

@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.resources import files
 from typing import Protocol
 
@@ -38,6 +38,9 @@ APPLY = files("kubeup.host").joinpath("apply.sh").read_text()
 
 class Material(Protocol):
     """Where the contents come from that a desired state only names."""
+
+    unpacker: str
+    """Path, on every host, of the program that unpacks zstd; it is among the artifacts, packed as gzip."""
 
     def issue(self, spec: CertificateSpec) -> tuple[str, str, int]:
         """A new certificate and its key, both PEM, and the certificate's end in seconds since the epoch."""
@@ -153,7 +156,7 @@ def is_blob(item: Item) -> bool:
 
 
 @operation()
-def converge(change: Change, material: Material) -> Iterator[PyinfraCommand]:
+def converge(change: Change, material: Material) -> Generator[PyinfraCommand]:
     """Make a host hold what it shall hold.
 
     + change: what differs, see kubeup.host.difference

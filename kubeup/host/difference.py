@@ -100,9 +100,7 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
         why = _unit_differs(unit, combined, reading, changed)
         if why:
             same_file = entry is not None and entry.want == unit.want and _placed(key, unit, unit.path, reading)
-            action: Action = (
-                "add" if entry is None else "restart" if same_file else "change"
-            )
+            action: Action = "add" if entry is None else "restart" if same_file else "change"
             change.items.append(Item(action, key, why, role, unit, entry, combined))
     for key, entry in reading.record.items():
         if key[0] not in ("parent", "cluster") and key not in held:

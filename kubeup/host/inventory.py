@@ -6,6 +6,9 @@ from typing import Any
 from kubeup.cluster import load
 from kubeup.host.session import ssh_data
 
+INVENTORY = "kubeup_inventory"
+"""Name of the host data that says which kubeup inventory a host is from; deploy/under_pyinfra looks for it."""
+
 
 def hosts(path: str | Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     """pyinfra's groups "masters" and "nodes", with the SSH data of each host, from the inventory at ``path``."""
@@ -13,7 +16,7 @@ def hosts(path: str | Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     cluster = load(path)
 
     def entry(name: str) -> tuple[str, dict[str, Any]]:
-        return name, {**ssh_data(cluster, cluster.node(name)), "kubeup_inventory": str(path)}
+        return name, {**ssh_data(cluster, cluster.node(name)), INVENTORY: str(path)}
 
     return {
         "masters": [entry(node.name) for node in cluster.masters],

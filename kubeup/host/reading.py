@@ -112,13 +112,13 @@ def parse(lines: Iterable[str]) -> Reading:
     return Reading(
         facts=facts,
         record={(kind, key): Entry(want, have, before) for kind, key, want, have, before in of("record")},
-        hashes={path: sha256 for path, sha256 in of("hash")},
+        hashes=dict(of("hash")),
         stats={
             path: Stat(int(mode, 8), owner, int(size), int(mtime), kind)
             for path, mode, owner, size, mtime, kind in of("stat")
         },
-        links={path: target for path, target in of("link")},
-        sysctls={name: value for name, value in of("sysctl")},
+        links=dict(of("link")),
+        sysctls=dict(of("sysctl")),
         modules=frozenset(name for (name,) in of("module")),
         packages=frozenset(name for (name,) in of("package")),
         units={

@@ -1,21 +1,20 @@
-# Takes large files from stdin and puts them in place, each as soon as it is whole: a line with path, want, sha256 of the
-# content, sha256 packed, mode, packed size and before, tab-separated, then so many bytes of gzip; at the end a line "end".
-# What arrives is hashed as it is, packed: that is a third of the content's bytes, and done while it is unpacked.
+# Takes large files from stdin and puts them in place, each as soon as it is whole: a line with path, want, sha256, mode,
+# packing (gzip or zstd), packed size and before, tab-separated, then so many packed bytes; at the end a line "end".
+# $1 is the program that unpacks zstd. It comes first itself, as gzip.
 set -eu
 umask 077
 export LC_ALL=C
 home=/var/lib/kubeup
 tab=$(printf '\t')
+unpack=$1
 [ -d $home ] || mkdir -p $home
 exec 9>>$home/lock
 flock -w 120 9 || { echo "another kubeup has been at work on this host for 120 s" >&2; exit 75; }
 path=
-packed=$home/receiving.$$
-trap 'rc=$?; rm -f "$packed"; if [ $rc != 0 ] && [ -n "$path" ]; then rm -f "$path.kubeup-new"; echo "failed while receiving $path" >&2; fi' EXIT
+# shellcheck disable=SC2154  # rc is set in the trap itself
+trap 'rc=$?; if [ $rc != 0 ] && [ -n "$path" ]; then rm -f "$path.kubeup-new"; echo "failed while receiving $path" >&2; fi' EXIT
 note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; }
-rm -f $home/receiving.*
-mkfifo "$packed"
-while IFS=$tab read -r path want sha packed_sha mode size before; do
+while IFS=$tab read -r path want sha mode packing size before; do
     if [ "$path" = end ]; then exit 0; fi
     if [ "$before" = "?" ]; then
         before=absent
@@ -25,10 +24,13 @@ while IFS=$tab read -r path want sha packed_sha mode size before; do
     dir=$(dirname "$path") missing=
     while [ ! -d "$dir" ]; do missing="$dir $missing"; dir=$(dirname "$dir"); done
     for dir in $missing; do note parent "$dir" - - -; mkdir -m 0755 "$dir"; done
-    gzip -dc <"$packed" >"$path.kubeup-new" &
-    found=$(head -c "$size" | tee "$packed" | sha256sum | cut -d' ' -f1)
-    wait $! || exit 74
-    [ "$found" = "$packed_sha" ] || { echo "what arrived for $path has sha256 $found, expected $packed_sha; it was not put in place" >&2; exit 74; }
+    case $packing in
+    zstd) head -c "$size" | "$unpack" "$sha" >"$path.kubeup-new" || exit 74 ;;
+    gzip)
+        head -c "$size" | gzip -dc >"$path.kubeup-new" || exit 74
+        found=$(sha256sum <"$path.kubeup-new" | cut -d' ' -f1)
+        [ "$found" = "$sha" ] || { echo "the content has sha256 $found, expected $sha" >&2; exit 74; } ;;
+    esac
     chmod "$mode" "$path.kubeup-new"
     mv -f "$path.kubeup-new" "$path"
     note blob "$path" "$want" "$sha $(stat -c '%s %Y' "$path")" "$before"

@@ -8,7 +8,7 @@ lies on the host is still what was placed. That also works for what cannot be kn
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from kubeup.cluster.certificates import CertificateSpec
@@ -46,7 +46,7 @@ class File:
 class Certificate:
     """A certificate and its private key (0600), issued by one of the cluster's authorities when they are not there yet.
 
-    ``authority_fingerprint`` is that of the authority as it is now, so that another authority means another certificate.
+    ``authority_fingerprint`` is that of the authority as it is now: another authority means another certificate.
     """
 
     path: str
@@ -260,6 +260,3 @@ def union(groups: Iterable[tuple[str, Iterable[Resource]]]) -> dict[tuple[str, s
                 raise RoleConflict(f"roles {result[resource.key][0]} and {role} both claim the {kind} {name}")
             result.setdefault(resource.key, (role, resource))
     return result
-
-
-Render = Callable[..., str]

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gevent
 from paramiko import SSHException
@@ -47,6 +47,9 @@ KEEPALIVE = 15
 """Seconds between signs of life on an idle connection, so that firewalls on the way do not forget it."""
 
 NO_SUDO_REMEDY = "let this user use sudo without a password (NOPASSWD in /etc/sudoers.d), or connect as root"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -140,16 +143,16 @@ class Session:
         self._state = state
         return state
 
-    def side_by_side(self, work: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-        """Run one function a host, all at once; what each returned. An exception is returned as the value."""
+    def side_by_side(self, nodes: Iterable[str], function: Callable[[str], T]) -> dict[str, T | Exception]:
+        """Call the function for each node's name, all at once; what each call returned, or raised."""
 
-        def guarded(function: Callable[[], Any]) -> Any:
+        def guarded(name: str) -> T | Exception:
             try:
-                return function()
+                return function(name)
             except Exception as error:
                 return error
 
-        jobs = {name: gevent.spawn(guarded, function) for name, function in work.items()}
+        jobs = {name: gevent.spawn(guarded, name) for name in nodes}
         gevent.joinall(jobs.values())
         return {name: job.value for name, job in jobs.items()}
 
@@ -160,7 +163,8 @@ class Session:
         """
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
-        pyinfra_ssh.AskPolicy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
+        policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
+        pyinfra_ssh.AskPolicy = policy  # type: ignore[assignment, misc]  # another class in its place is the point
         if self._accept:
             known = self.cluster.ssh.known_hosts or Path("~/.ssh/known_hosts").expanduser()
             known.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -173,7 +177,7 @@ class Session:
             if client is not None:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
-        outcome = self.side_by_side({name: lambda name=name: connect_to(name) for name in names})  # type: ignore[misc]
+        outcome = self.side_by_side(names, connect_to)
         failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
         if failures:
             raise HostsFailed("connecting", failures)
@@ -219,14 +223,14 @@ class Session:
         try:
             if timeout:
                 command.connector_arguments["_timeout"] = int(timeout + 1)
-            _, output = host.run_shell_command(command, **command.connector_arguments)
+            succeeded, output = host.run_shell_command(command, **command.connector_arguments)
         except TimeoutError:
             return Output("", f"no answer within {timeout:.0f} s", None)
         except (OSError, SSHException, EOFError, PyinfraError) as error:
             return Output("", f"the connection broke: {error or type(error).__name__}", None)
         stderr, code = split_exit_code(output.stderr_lines)
-        # No code is printed on success; _ is false then only when the connection broke.
-        return Output(output.stdout, "\n".join(stderr), 0 if _ and code is None else code)
+        # No code is printed on success; it did not succeed then only when the connection broke.
+        return Output(output.stdout, "\n".join(stderr), 0 if succeeded and code is None else code)
 
     def shell(self, node: str, script: str, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Output:
         """Run a POSIX shell script as root on a node, with arguments as $1 and so on. ``timeout`` in seconds."""
@@ -248,13 +252,18 @@ class Session:
             except (ValueError, KeyError, IndexError) as error:
                 return failure(name, "reading what the host holds", output, str(error))
 
-        outcome = self.side_by_side(
-            {name: lambda name=name: read_one(name) for name in nodes or self._hosts}  # type: ignore[misc]
-        )
-        failures = [value for value in outcome.values() if isinstance(value, HostFailure)]
+        readings: dict[str, Reading] = {}
+        failures: list[HostFailure] = []
+        for name, value in self.side_by_side(nodes or self._hosts, read_one).items():
+            if isinstance(value, Exception):
+                raise value
+            if isinstance(value, HostFailure):
+                failures.append(value)
+            else:
+                readings[name] = value
         if failures:
             raise HostsFailed("reading the hosts", failures)
-        return outcome
+        return readings
 
     def apply(self, title: str, changes: Mapping[str, Change], material: Material) -> None:
         """Apply each host's change, side by side. Hosts without a difference are not spoken to.
@@ -315,7 +324,10 @@ def failure(name: str, doing: str, output: Output, otherwise: str = "") -> HostF
 
 
 class _Bridge(BaseStateCallback):
-    """Tells the session's observer what pyinfra's callbacks say."""
+    """Tells the session's observer what pyinfra's callbacks say.
+
+    (They are static methods in pyinfra's class, which calls them on an instance all the same.)
+    """
 
     def __init__(self, session: Session, title: str, changes: Mapping[str, Change]) -> None:
         self.session = session
@@ -323,7 +335,7 @@ class _Bridge(BaseStateCallback):
         self.changes = changes
         self.started: dict[str, float] = {}
 
-    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:
+    def operation_host_start(self, state: State, host: Host, op_hash: str) -> None:  # type: ignore[override]
         name = self.session._node_names[host.name]
         self.started[name] = time.monotonic()
         self.session.observer.host_started(self.title, name)
@@ -333,10 +345,12 @@ class _Bridge(BaseStateCallback):
         seconds = time.monotonic() - self.started[name]
         self.session.observer.host_done(self.title, name, seconds, len(self.changes[name].items), failed)
 
-    def operation_host_success(self, state: State, host: Host, op_hash: str, retry_count: int = 0) -> None:
+    def operation_host_success(  # type: ignore[override]
+        self, state: State, host: Host, op_hash: str, retry_count: int = 0
+    ) -> None:
         self._done(host, failed=False)
 
-    def operation_host_error(
+    def operation_host_error(  # type: ignore[override]
         self, state: State, host: Host, op_hash: str, retry_count: int = 0, max_retries: int = 0
     ) -> None:
         self._done(host, failed=True)

@@ -1,6 +1,7 @@
 """Shell commands as root on a host, whoever SSH logs in as."""
 
 from collections.abc import Sequence
+from typing import cast
 
 from pyinfra.api import QuoteString, StringCommand
 
@@ -25,7 +26,11 @@ def privileged(script: str, *arguments: str, name: str = "kubeup", stdin: object
     with a ``readlines`` method, called when the command runs.
     """
     words = ["sh", "-c", QuoteString(_AS_ROOT), "sh", QuoteString(script), name, *map(QuoteString, arguments)]
-    return StringCommand(*words, **({"_stdin": stdin} if stdin is not None else {}))
+    command = StringCommand(*words)
+    if stdin is not None:
+        # pyinfra takes what has readlines too, see connectors/util.py; its annotation says text alone
+        command.connector_arguments["_stdin"] = cast(str, stdin)
+    return command
 
 
 def split_exit_code(lines: Sequence[str]) -> tuple[list[str], int | None]:

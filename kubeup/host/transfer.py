@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from pyinfra import logger
 from pyinfra.api import Host, QuoteString, State, StringCommand
 
 from kubeup.components import Artifact
@@ -25,6 +26,8 @@ OUTPUT = "kubeup_output"
 
 
 class Artifacts(Protocol):
+    unpacker: str
+
     def artifact(self, name: str, version: str, host: str) -> Artifact: ...
 
 
@@ -40,20 +43,26 @@ def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -
             for item in items
             if isinstance(item.resource, Blob)
         ]
-        client = getattr(host.connector, "client", None)
-        run = _through_ssh if client is not None else _through_file
-        ok, lines = run(state, host, client, lambda: _stream(parcel))
+        parcel.sort(key=lambda entry: entry[2].packing != "gzip")  # what unpacks the others comes first
+        client: SSHClient | None = getattr(host.connector, "client", None)
+        if client is None:
+            ok, lines = _through_file(host, _stream(parcel), material.unpacker)
+        else:
+            ok, lines = _through_ssh(client, _stream(parcel), material.unpacker)
     except Exception as error:  # pyinfra would log it and lose it
         ok, lines = False, [str(error) or type(error).__name__]
     host.connector_data[OUTPUT] = lines
+    if not ok:
+        for line in lines:  # for pyinfra's own command; kubeup tells it by itself, and shows nothing of this logger
+            logger.error(f"{host.print_prefix}{line}")
     return ok
 
 
 def _stream(parcel: Sequence[tuple[Item, Blob, Artifact]]) -> Iterator[bytes]:
     for item, blob, artifact in parcel:
         before = item.entry.before if item.entry else "?"
-        digests = (artifact.sha256, artifact.packed_sha256)
-        columns = (blob.path, blob.want, *digests, f"{blob.mode:04o}", str(artifact.packed_size), before)
+        packed = (artifact.packing, str(artifact.packed_size))
+        columns = (blob.path, blob.want, artifact.sha256, f"{blob.mode:04o}", *packed, before)
         yield ("\t".join(columns) + "\n").encode()
         with artifact.path.open("rb") as file:
             while chunk := file.read(CHUNK):
@@ -64,15 +73,15 @@ def _stream(parcel: Sequence[tuple[Item, Blob, Artifact]]) -> Iterator[bytes]:
 Outcome = tuple[bool, list[str]]
 
 
-def _through_ssh(state: State, host: Host, client: SSHClient, stream: Callable[[], Iterator[bytes]]) -> Outcome:
+def _through_ssh(client: SSHClient, stream: Iterator[bytes], unpacker: str) -> Outcome:
     """Straight into the command's standard input: no temporary file, whatever the size."""
     transport = client.get_transport()
     if transport is None:
         raise OSError("the SSH connection is closed")
     channel = transport.open_session()
-    channel.exec_command(privileged(RECEIVE, name="kubeup-receive").get_raw_value())
+    channel.exec_command(privileged(RECEIVE, unpacker, name="kubeup-receive").get_raw_value())
     try:
-        for chunk in stream():
+        for chunk in stream:
             channel.sendall(chunk)
     except OSError:  # the other side ended early; what it said of that is what matters
         pass
@@ -82,10 +91,10 @@ def _through_ssh(state: State, host: Host, client: SSHClient, stream: Callable[[
     return code == 0, lines
 
 
-def _through_file(state: State, host: Host, client: Any, stream: Callable[[], Iterator[bytes]]) -> Outcome:
+def _through_file(host: Host, stream: Iterator[bytes], unpacker: str) -> Outcome:
     """For pyinfra's other connectors, which have no stream: as one file, into a folder that only the user can read."""
     with tempfile.NamedTemporaryFile() as file:
-        for chunk in stream():
+        for chunk in stream:
             file.write(chunk)
         file.flush()
         ok, output = host.run_shell_command(StringCommand("mktemp", "-d"))
@@ -94,7 +103,7 @@ def _through_file(state: State, host: Host, client: Any, stream: Callable[[], It
         folder = output.stdout.strip()
         try:
             host.put_file(file.name, f"{folder}/stream")
-            receive = privileged(f'exec <"$1"\n{RECEIVE}', f"{folder}/stream", name="kubeup-receive")
+            receive = privileged(f'exec <"$2"\n{RECEIVE}', unpacker, f"{folder}/stream", name="kubeup-receive")
             ok, output = host.run_shell_command(receive)
         finally:
             host.run_shell_command(StringCommand("rm", "-rf", QuoteString(folder)))

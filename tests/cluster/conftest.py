@@ -50,22 +50,15 @@ def engine(say: Callable[[str], None]) -> None:
     ensure_image(say)
 
 
-@pytest.fixture(scope="session")
-def lab(engine: None, say: Callable[[str], None]) -> Iterator[Lab]:
-    """Three hosts in the "ai i i" model that all tests share: leave them as you found them."""
-    with _factory(say) as new:
-        yield new()
-
-
 @pytest.fixture(scope="module")
 def new_lab(engine: None, say: Callable[[str], None]) -> Iterator[NewLab]:
     """The factory for tests that need hosts to themselves, ``new_lab(hosts=1)``."""
-    with _factory(say) as new:
+    with labs_for(say) as new:
         yield new
 
 
 @contextlib.contextmanager
-def _factory(say: Callable[[str], None]) -> Iterator[NewLab]:
+def labs_for(say: Callable[[str], None]) -> Iterator[NewLab]:
     """Give a maker of labs, and destroy what it made, half-made ones too, however the tests ended."""
     with contextlib.ExitStack() as to_do:
 

@@ -1,11 +1,18 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
+import zstandard
 
-from kubeup.components import COMPONENTS, Component, Image, Program, Store, catalogue
+from kubeup.components import COMPONENTS, Artifact, Component, Image, Program, Store, catalogue
+
+
+@pytest.fixture
+def content() -> Callable[[Artifact], bytes]:
+    """What an artifact holds, unpacked."""
+    return lambda artifact: zstandard.ZstdDecompressor().decompressobj().decompress(artifact.path.read_bytes())
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_a_programs_module_is_one_that_go_mod_names(component: Component) -> Non
 @each_component
 def test_the_pinned_version_is_the_components(component: Component) -> None:
     go_mod = (component.module_dir / "go.mod").read_text()
-    if "require" in go_mod:
+    if not component.programs[0].package.startswith("kubeup.invalid/"):  # our own have no version elsewhere
         module = next(
             m for m in re.findall(r"(\S+) v\S+", go_mod) if f"{component.programs[0].package}/".startswith(f"{m}/")
         )

@@ -1,11 +1,12 @@
-import gzip
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kubeup.components import Component, Event, Store, provide
+from kubeup.components import Artifact, Component, Event, Store, provide
 from kubeup.errors import ComponentError
+
+Content = Callable[[Artifact], bytes]
 
 WANTED = [("demo", "1.0")]
 
@@ -28,11 +29,13 @@ def provider() -> FakeProvider:
     return FakeProvider()
 
 
-def test_all_of_a_component_is_in_the_store_afterwards(store: Store, demo: Component, provider: FakeProvider) -> None:
+def test_all_of_a_component_is_in_the_store_afterwards(
+    store: Store, demo: Component, provider: FakeProvider, content: Content
+) -> None:
     events: list[Event] = []
     provide(store, WANTED, provider, events.append)
     assert {artifact.name for artifact in store.entries()} == set(demo.artifacts) == {"demo", "democtl", "image-demo"}
-    assert gzip.decompress(store.find("democtl", "1.0").path.read_bytes()) == b"democtl for amd64\n" * 1000
+    assert content(store.find("democtl", "1.0")) == b"democtl for amd64\n" * 1000
     assert [event.state for event in events] == ["start", "working", "working", "built"]
     assert events[1] == Event("demo", "1.0", "working", events[1].seconds, "thinking")
     assert list((store.root / "tmp").iterdir()) == []

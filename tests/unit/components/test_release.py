@@ -1,14 +1,16 @@
-import gzip
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from kubeup.components import COMPONENTS, Component, Store, provide, release
+from kubeup.components import COMPONENTS, Artifact, Component, Store, provide, release
 from kubeup.components.release import ReleaseProvider, pin, read_lock
 from kubeup.errors import ComponentError
+
+Content = Callable[[Artifact], bytes]
 
 Mirror = tuple[str, Path]
 
@@ -50,14 +52,14 @@ def publish(mirror: Mirror, tmp_path: Path, served: bytes | None = None) -> Path
 
 
 def test_what_the_lock_names_is_put_into_the_store(
-    store: Store, demo: Component, mirror: Mirror, tmp_path: Path
+    store: Store, demo: Component, mirror: Mirror, tmp_path: Path, content: Content
 ) -> None:
     url, _ = mirror
     told: list[str] = []
     provider = ReleaseProvider(publish(mirror, tmp_path), url)
     provide(store, [("demo", "1.0")], provider, lambda event: told.append(event.detail))
-    assert gzip.decompress(store.find("demo", "1.0").path.read_bytes()) == DEMO
-    assert gzip.decompress(store.find("democtl", "1.0").path.read_bytes()) == DEMOCTL
+    assert content(store.find("demo", "1.0")) == DEMO
+    assert content(store.find("democtl", "1.0")) == DEMOCTL
     assert store.find("image-demo", "1.0").size > len(DEMO)
     assert f"downloading {url}democtl" in told
     assert "unpacking demo" in store.log("demo", "1.0").read_text()
@@ -141,7 +143,7 @@ def test_an_unusable_lock(tmp_path: Path, text: str | None, message: str) -> Non
 
 
 def test_pin_writes_the_lock_that_the_provider_reads(
-    store: Store, demo: Component, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, demo: Component, mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: Content
 ) -> None:
     url, folder = mirror
     monkeypatch.setitem(release.LAYOUT, "demo", ("demo-{version}-{arch}.tar.gz", "bin/{program}"))
@@ -151,11 +153,11 @@ def test_pin_writes_the_lock_that_the_provider_reads(
     (download,) = read_lock(lock)
     assert download.sha256 == hashlib.sha256((folder / "demo-1.0-amd64.tar.gz").read_bytes()).hexdigest()
     provide(store, [("demo", "1.0")], ReleaseProvider(lock, url))
-    assert gzip.decompress(store.find("democtl", "1.0").path.read_bytes()) == DEMOCTL
+    assert content(store.find("democtl", "1.0")) == DEMOCTL
 
 
 def test_the_layout_covers_all_that_is_not_our_own() -> None:
-    assert {component.name for component in COMPONENTS} - release.LAYOUT.keys() == {"pause", "probe"}
+    assert {component.name for component in COMPONENTS} - release.LAYOUT.keys() == {"pause", "probe", "unpack"}
 
 
 def test_the_layout_of_one_file_a_program_and_of_one_for_all() -> None:

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import multiprocessing
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from kubeup.components import Artifact, Store
 from kubeup.components.store import Writable, default_root
 from kubeup.errors import ComponentError
+
+Content = Callable[[Artifact], bytes]
 
 CONTENT = b"a program\n" * 100_000
 
@@ -23,15 +26,25 @@ def put(store: Store, content: bytes = CONTENT, name: str = "demo", recipe: str 
     return store.find(name, "1.0")
 
 
-def test_what_was_put_in_is_found(store: Store) -> None:
+def test_what_was_put_in_is_found(store: Store, content: Content) -> None:
     artifact = put(store)
     assert (artifact.component, artifact.version, artifact.arch) == ("demos", "1.0", "amd64")
     assert (artifact.sha256, artifact.size) == (hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
     packed = artifact.path.read_bytes()
-    assert gzip.decompress(packed) == CONTENT
+    assert content(artifact) == CONTENT
     assert (artifact.packed_sha256, artifact.packed_size) == (hashlib.sha256(packed).hexdigest(), len(packed))
     artifact.verify()
     assert store.entries() == [artifact]
+
+
+def test_what_unpacks_the_others_is_packed_as_gzip(store: Store) -> None:
+    def write(sink: Writable) -> None:
+        sink.write(CONTENT)
+
+    with store.providing("unpack", "1.0", "amd64"):
+        store.put("unpack", "1.0", "amd64", "recipe", {"kubeup-unpack": write}, "gzip")
+    artifact = store.find("kubeup-unpack", "1.0")
+    assert (artifact.packing, gzip.decompress(artifact.path.read_bytes())) == ("gzip", CONTENT)
 
 
 def test_the_same_content_gives_the_same_file(tmp_path: Path) -> None:
@@ -77,7 +90,7 @@ def test_damage_is_found(store: Store, damage) -> None:  # type: ignore[no-untyp
 
 def test_a_wrong_digest_is_told_with_the_one_found(store: Store) -> None:
     artifact = put(store)
-    artifact.path.write_bytes(gzip.compress(b"evil"))
+    artifact.path.write_bytes(b"evil")
     with pytest.raises(ComponentError, match=hashlib.sha256(b"evil").hexdigest()):
         artifact.verify()
 

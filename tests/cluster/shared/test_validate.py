@@ -1,0 +1,75 @@
+"""`kubeup validate`: proves that a cluster works, says why one does not, and leaves nothing."""
+
+from ..support import FAILED
+from .conftest import Shared
+
+CHECKS = (
+    "nodes-ready",
+    "services-run",
+    "classic",
+    "pod-on-every-node",
+    "pods-reach-pods",
+    "cluster-ip",
+    "node-port",
+    "names-resolve",
+    "pod-is-replaced",
+)
+
+
+def test_validate_prints_what_2015_did_and_the_proof(cluster: Shared) -> None:
+    done = cluster.kubeup("validate")
+    lines = done.text.splitlines()
+    assert "Found 3 node(s)." in lines
+    assert "Cluster validation succeeded" in lines
+    assert "Done, listing cluster services:" in lines
+    assert "Kubernetes control plane is running at https://127.0.0.1:6443" in done.text
+    for check in CHECKS:
+        assert any(f" {check} " in line and " ok " in line for line in lines), f"no {check}\n{done}"
+    assert cluster.leftovers_of_validation() == []
+
+
+def test_validate_finds_a_node_without_its_services_rules(cluster: Shared) -> None:
+    worker = cluster.workers[-1]
+    # kube-proxy runs, as far as systemd can say, but does nothing, and its rules are gone.
+    cluster.on(worker, "systemctl kill --signal=STOP kube-proxy; iptables -t nat -F KUBE-SERVICES")
+    try:
+        done = cluster.kubeup("validate", code=FAILED)
+    finally:
+        cluster.on(worker, "systemctl kill --signal=CONT kube-proxy; systemctl restart kube-proxy")
+    wrong = [line for line in done.err.splitlines() if "FAILED" in line]
+    assert any("cluster-ip" in line and worker in line for line in wrong), done
+    assert not any(cluster.workers[0] in line for line in wrong if "cluster-ip" in line), done
+    assert cluster.leftovers_of_validation() == []
+
+
+def test_validate_finds_that_names_do_not_resolve(cluster: Shared) -> None:
+    cluster.kubectl("-n", "kube-system", "scale", "deployment/coredns", "--replicas=0")
+    try:
+        done = cluster.kubeup("validate", "--json", code=FAILED)
+    finally:
+        cluster.kubectl("-n", "kube-system", "scale", "deployment/coredns", "--replicas=2")
+        cluster.kubectl("-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=60s")
+    wrong = {result["name"]: result["detail"] for result in done.json() if not result["ok"]}
+    assert set(wrong) == {"names-resolve"}, done
+    assert "kubernetes.default does not resolve" in wrong["names-resolve"]
+    assert cluster.leftovers_of_validation() == []
+
+
+def test_validate_finds_a_service_that_does_not_run(cluster: Shared) -> None:
+    worker = cluster.workers[0]
+    cluster.on(worker, "systemctl stop kube-proxy")
+    try:
+        done = cluster.kubeup("validate", code=FAILED)
+    finally:
+        cluster.on(worker, "systemctl start kube-proxy")
+    assert f"{worker}: kube-proxy.service does not run (see journalctl -u kube-proxy.service)" in done.err, done
+
+
+def test_validate_as_json_and_without_what_a_killed_one_left(cluster: Shared) -> None:
+    left = "kubeup-validation-000000"
+    cluster.kubectl("create", "namespace", left)
+    cluster.kubectl("label", "namespace", left, "kubeup.dev/validation=true")
+    results = cluster.kubeup("validate", "--json").json()
+    assert sorted(result["name"] for result in results) == sorted(CHECKS)
+    assert all(result["ok"] and result["detail"] and result["seconds"] >= 0 for result in results)
+    assert cluster.leftovers_of_validation() == []

@@ -1,0 +1,100 @@
+"""kubeup killed, or interrupted, at any moment: what runs next, finishes the work."""
+
+import signal
+
+import pytest
+
+from .conftest import NewLab
+from .snapshot import Snapshot, assert_as_before, take_all
+from .support import INTERRUPTED, Deployed, starting
+
+
+class Victim(Deployed):
+    """A cluster whose kubeup is killed; ``whole`` is how many seconds one takes that is not."""
+
+    before: dict[str, Snapshot]
+    whole: float
+
+    def up(self) -> None:
+        """Go on to the end."""
+        assert "Cluster validation succeeded" in self.kubeup("up").text
+        assert self.differences() == {}
+
+    def gone(self) -> None:
+        self.kubeup("destroy", "--yes")
+
+
+def _victim(lab_roles: list[str], new_lab: NewLab) -> Victim:
+    victim = Victim(new_lab(roles=lab_roles))
+    victim.before = take_all(victim.lab)
+    victim.whole = victim.kubeup("up").seconds
+    return victim
+
+
+@pytest.fixture(scope="module")
+def single(new_lab: NewLab) -> Victim:
+    """A cluster of one host, master and minion in one."""
+    return _victim(["ai"], new_lab)
+
+
+@pytest.fixture(scope="module")
+def three(new_lab: NewLab) -> Victim:
+    return _victim(["ai", "i", "i"], new_lab)
+
+
+def _kill_and_go_on(victim: Victim, part: float) -> None:
+    victim.gone()
+    running = starting("up", inventory=victim.lab.inventory)
+    killed = running.after(victim.whole * part).signal(signal.SIGKILL)
+    assert killed.code == -signal.SIGKILL, f"it had ended before it could be killed\n{killed}"
+    victim.up()
+
+
+def test_one_host_is_a_cluster(single: Victim) -> None:
+    assert single.kubectl("get", "nodes", "--no-headers").split()[1] == "Ready"
+    assert single.differences() == {}
+
+
+@pytest.mark.parametrize("part", [0.2, 0.45, 0.7])
+def test_up_goes_on_where_one_was_killed(single: Victim, part: float) -> None:
+    _kill_and_go_on(single, part)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0.04, 0.12, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.92])
+def test_up_goes_on_where_one_was_killed_on_three_hosts(three: Victim, part: float) -> None:
+    _kill_and_go_on(three, part)
+
+
+def test_killed_again_and_again(single: Victim) -> None:
+    """Each run gets a little further, or not: none is confused by the ones before it."""
+    single.gone()
+    for part in (0.1, 0.15, 0.2, 0.25):
+        starting("up", inventory=single.lab.inventory).after(single.whole * part).signal(signal.SIGKILL)
+    single.up()
+
+
+def test_destroy_goes_on_where_one_was_killed(single: Victim) -> None:
+    if not single.differences() == {}:
+        single.up()
+    for seconds in (1.0, 1.6, 2.2):
+        starting("destroy", "--yes", inventory=single.lab.inventory).after(seconds).signal(signal.SIGKILL)
+    single.gone()
+    assert_as_before(single.lab, single.before)
+
+
+def test_destroy_after_a_killed_up_leaves_nothing(single: Victim) -> None:
+    for part in (0.25, 0.5):
+        starting("up", inventory=single.lab.inventory).after(single.whole * part).signal(signal.SIGKILL)
+        single.gone()
+        assert_as_before(single.lab, single.before)
+
+
+def test_interrupted_up_says_so_in_one_line_and_goes_on(single: Victim) -> None:
+    single.gone()
+    running = starting("up", inventory=single.lab.inventory)
+    stopped = running.after(single.whole * 0.3).signal(signal.SIGINT)
+    assert stopped.code == INTERRUPTED, stopped
+    assert "Traceback" not in stopped.text, stopped
+    assert stopped.err.splitlines()[-1].startswith("Interrupted."), stopped
+    single.up()

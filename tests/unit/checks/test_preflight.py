@@ -1,0 +1,263 @@
+"""Whether hosts can take a cluster."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from ipaddress import IPv4Interface, IPv4Network
+from typing import Any
+
+import pytest
+
+from kubeup.checks import preflight as preflight_module
+from kubeup.checks.preflight import CHECKS, SPARE_KIB, preflight
+from kubeup.errors import PreflightError
+from kubeup.host.difference import Change, Item, difference
+from kubeup.host.reading import Entry, Reading
+from kubeup.host.resources import Blob
+
+Refuses = Callable[..., list[str]]
+
+
+def problems(world: Any, cluster: Any, readings: dict[str, Reading], material: Any = None) -> list[str]:
+    """What preflight says of these hosts: "host: what" of each."""
+    changes = {
+        node.name: difference(node.name, world.desired(cluster, node), readings[node.name]) for node in cluster.nodes
+    }
+    try:
+        preflight(cluster, readings, changes, material or world.material())
+    except PreflightError as error:
+        found = error.problems
+    else:
+        found = ()
+    assert all(problem.remedy or "damaged" in problem.what for problem in found)
+    return [f"{problem.where}: {problem.what}" for problem in found]
+
+
+@pytest.fixture
+def says(world: Any) -> Refuses:
+    """What is said of one master with these facts, and these lines in its record."""
+
+    def says(*record: tuple[str, str], **facts: Any) -> list[str]:
+        cluster = world.cluster("ai")
+        reading = Reading(world.host(cluster.nodes[0], **facts))
+        reading.record = {key: Entry("want", "digest 1 2", "absent") for key in record}
+        if ("cluster", "demo") in record:
+            reading.record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+        return problems(world, cluster, {"n1": reading})
+
+    return says
+
+
+def test_a_bare_host_is_fit(says: Refuses) -> None:
+    assert says() == []
+
+
+@pytest.mark.parametrize("roles", ["ai i i", "a i"])
+def test_a_cluster_that_is_up_is_fit(world: Any, roles: str) -> None:
+    """Its ports are taken, its devices have its networks, its files lie there: by kubeup."""
+    cluster = world.cluster(roles)
+    readings = {}
+    for node in cluster.nodes:
+        facts = world.host(
+            node,
+            listening=frozenset({22, 2379, 2380, 6443, 10249, 10250, 10256, 10257, 10259})
+            if node.is_master
+            else frozenset({10250}),
+            addresses=(
+                ("eth0", IPv4Interface(f"{node.address}/24")),
+                ("cni0", IPv4Interface("172.16.1.1/24")),
+                ("flannel.1", IPv4Interface("172.16.1.0/32")),
+            ),
+            routes=((IPv4Network("172.16.2.0/24"), "eth0"),),  # as flannel's host-gw has them
+            present=(
+                "/etc/kubernetes/kubelet.conf",
+                *(("/etc/kubernetes/admin.conf", "/var/lib/etcd/member") if node.is_master else ()),
+                "/run/containerd/containerd.sock",
+            ),
+        )
+        readings[node.name] = world.holding(world.desired(cluster, node), facts)
+        readings[node.name].record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+    assert problems(world, cluster, readings) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"os": "ubuntu", "os_version": "22.04"}, None),
+        ({"os": "ubuntu", "os_version": "18.04", "os_name": "Ubuntu 18.04"}, "Ubuntu 18.04 is too old"),
+        ({"os": "debian", "os_version": "10", "os_name": "Debian 10"}, "Debian 10 is too old"),
+        ({"os": "debian", "os_version": ""}, None),  # testing
+        ({"os": "linuxmint", "os_like": ("ubuntu", "debian"), "os_version": "21"}, None),
+        ({"os": "ol", "os_like": ("fedora", "rhel"), "os_version": "9.3"}, None),
+        ({"os": "rocky", "os_version": "9.3"}, None),
+        ({"os": "alpine", "os_version": "3.20", "os_name": "Alpine"}, "Alpine is not supported"),
+        ({"arch": "arm64"}, None),
+        ({"arch": "riscv64"}, "the architecture riscv64 is not supported"),
+        ({"init": "sh"}, "process 1 is sh, not systemd"),
+    ],
+)
+def test_the_operating_system(says: Refuses, facts: dict[str, Any], expected: str | None) -> None:
+    assert says(**facts) == ([f"n1: {expected}"] if expected else [])
+
+
+def test_missing_tools(says: Refuses, world: Any) -> None:
+    assert says(commands=world.facts.commands - {"gzip", "flock"}) == ["n1: gzip, flock cannot be found"]
+
+
+def test_an_address_that_the_host_does_not_have(says: Refuses) -> None:
+    others = (("lo", IPv4Interface("127.0.0.1/8")), ("eth0", IPv4Interface("10.0.9.9/24")))
+    assert says(addresses=others) == ["n1: the address 10.0.0.1 is not one of this host's (10.0.9.9)"]
+    assert says(addresses=()) == []  # a host without the command ip says nothing of its addresses
+
+
+OWN = ("eth0", IPv4Interface("10.0.0.1/24"))
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        (
+            {"routes": ((IPv4Network("172.16.0.0/12"), "tun0"),)},
+            "flannel_net 172.16.0.0/16 overlaps with 172.16.0.0/12",
+        ),
+        (
+            {"routes": ((IPv4Network("192.168.0.0/16"), "wlan0"),)},
+            "service_cidr 192.168.3.0/24 overlaps with 192.168.0",
+        ),
+        ({"addresses": (OWN, ("docker0", IPv4Interface("172.16.5.1/24")))}, "flannel_net 172.16.0.0/16 overlaps with"),
+        ({"routes": ((IPv4Network("0.0.0.0/0"), "eth0"),)}, None),
+        ({"routes": ((IPv4Network("10.9.0.0/16"), "eth0"),)}, None),
+        ({"addresses": (OWN, ("cni0", IPv4Interface("172.16.5.1/24")))}, None),
+        ({"addresses": (OWN, ("lo", IPv4Interface("192.168.3.10/32")))}, None),
+    ],
+)
+def test_networks_that_are_taken(says: Refuses, facts: dict[str, Any], expected: str | None) -> None:
+    found = says(**facts)
+    assert len(found) == (expected is not None)
+    assert not expected or found[0].startswith(f"n1: {expected}")
+
+
+@pytest.mark.parametrize(
+    ("port", "unit"),
+    [
+        (2379, "etcd"),
+        (2380, "etcd"),
+        (6443, "kube-apiserver"),
+        (10250, "kubelet"),
+        (10257, "kube-controller-manager"),
+        (10259, "kube-scheduler"),
+        (10249, "kube-proxy"),
+        (10256, "kube-proxy"),
+    ],
+)
+def test_a_port_that_is_taken(says: Refuses, port: int, unit: str) -> None:
+    assert says(listening=frozenset({22, port})) == [f"n1: port {port} is taken, and {unit} needs it"]
+    assert says(("unit", f"{unit}.service"), ("cluster", "demo"), listening=frozenset({port})) == []
+
+
+def test_a_minion_needs_no_masters_ports(world: Any) -> None:
+    cluster = world.cluster("ai i")
+    taken = {"n1": frozenset({22}), "n2": frozenset({2379, 6443, 10257, 10250})}
+    readings = {node.name: Reading(world.host(node, listening=taken[node.name])) for node in cluster.nodes}
+    assert problems(world, cluster, readings) == ["n2: port 10250 is taken, and kubelet needs it"]
+
+
+def test_another_api_port_is_the_one_that_counts(world: Any) -> None:
+    cluster = world.cluster("ai", api_port=8443)
+    reading = Reading(world.host(cluster.nodes[0], listening=frozenset({6443, 8443})))
+    assert problems(world, cluster, {"n1": reading}) == ["n1: port 8443 is taken, and kube-apiserver needs it"]
+
+
+def test_another_clusters_host(says: Refuses) -> None:
+    assert says(("cluster", "other")) == ["n1: this host belongs to the cluster other"]
+
+
+def test_a_host_of_another_cluster_of_the_same_name(world: Any) -> None:
+    cluster = world.cluster("ai")
+    reading = Reading(world.host(cluster.nodes[0]), {("cluster", "demo"): Entry("another", "-", "-")})
+    (problem,) = problems(world, cluster, {"n1": reading})
+    assert "another cluster that is also called demo" in problem
+
+
+@pytest.mark.parametrize(
+    ("path", "explained"),
+    [
+        ("/etc/kubernetes/manifests", None),
+        ("/etc/kubernetes/admin.conf", ("file", "/etc/kubernetes/admin.conf")),
+        ("/etc/kubernetes/kubelet.conf", ("file", "/etc/kubernetes/kubelet.conf")),
+        ("/var/lib/kubelet/config.yaml", None),
+        ("/var/lib/etcd/member", ("dir", "/var/lib/etcd")),
+        ("/etc/rancher", None),
+        ("/var/lib/rancher", None),
+        ("/var/lib/k0s", None),
+        ("/var/snap/microk8s", None),
+    ],
+)
+def test_what_another_kubernetes_left(says: Refuses, path: str, explained: tuple[str, str] | None) -> None:
+    assert says(present=(path,)) == [f"n1: {path} is there: the host holds another Kubernetes, or what one left"]
+    if explained:
+        assert says(explained, present=(path,)) == []
+
+
+def test_another_containerd(says: Refuses) -> None:
+    socket = "/run/containerd/containerd.sock"
+    assert says(present=(socket,)) == [f"n1: another containerd runs here ({socket})"]
+    assert says(("unit", "containerd.service"), present=(socket,)) == []
+
+
+def change_of(blobs: int) -> dict[str, Change]:
+    """A change that places so many large files, of 1000 bytes each."""
+    placed = [Blob(f"/opt/kubeup/{number}", f"program-{number}", "1") for number in range(blobs)]
+    return {"n1": Change("n1", [Item("add", blob.key, "", resource=blob) for blob in placed])}
+
+
+@pytest.mark.parametrize(
+    ("disks", "blobs", "fits"),
+    [
+        ((("/", SPARE_KIB + 98),), 100, True),
+        ((("/", SPARE_KIB + 96),), 100, False),
+        ((("/", 0), ("/opt", SPARE_KIB + 98)), 100, True),
+        ((("/", 2**30), ("/opt", SPARE_KIB)), 100, False),
+        ((("/", 0), ("/var/lib", 2**30)), 100, False),
+        ((("/", 2**30), ("/op", 0)), 100, True),
+        ((("/", 0),), 0, True),  # nothing is to be placed
+        ((), 100, True),  # unknown
+    ],
+)
+def test_room_for_the_components(world: Any, disks: tuple[tuple[str, int], ...], blobs: int, fits: bool) -> None:
+    cluster = world.cluster("ai")
+    readings = {"n1": Reading(world.host(cluster.nodes[0], disks=disks))}
+    refused = pytest.raises(PreflightError, match="MiB free; the components take 0 MiB")
+    with nullcontext() if fits else refused:
+        preflight(cluster, readings, change_of(blobs), world.material())
+
+
+def test_components_that_are_not_in_the_cache(world: Any) -> None:
+    cluster = world.cluster("ai i")
+    readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+    found = problems(world, cluster, readings, world.material(broken="kubelet"))
+    assert found == ["n1: kubelet is damaged", "n2: kubelet is damaged"]
+
+
+def test_all_problems_of_all_hosts_at_once(world: Any) -> None:
+    cluster = world.cluster("ai i i")
+    one, two, three = (Reading(world.host(node)) for node in cluster.nodes)
+    one.facts = replace(one.facts, init="sh", arch="mips", listening=frozenset({2379, 10250}))
+    three.record["cluster", "other"] = Entry("x", "-", "-")
+    assert problems(world, cluster, {"n1": one, "n2": two, "n3": three}) == [
+        "n1: the architecture mips is not supported",
+        "n1: process 1 is sh, not systemd",
+        "n1: port 2379 is taken, and etcd needs it",
+        "n1: port 10250 is taken, and kubelet needs it",
+        "n3: this host belongs to the cluster other",
+    ]
+
+
+def test_every_check_is_run() -> None:
+    like_a_check = {"s": "Subject", "return": "Iterator[tuple[str, str]]"}
+    functions = {
+        name
+        for name, value in vars(preflight_module).items()
+        if getattr(value, "__annotations__", None) == like_a_check
+    }
+    assert functions == {check.__name__ for check in CHECKS}

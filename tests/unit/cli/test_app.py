@@ -1,0 +1,133 @@
+"""The command line, up to where a host would be spoken to."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from kubeup import __version__
+from kubeup.cli import app as cli
+from kubeup.cluster import load
+from kubeup.errors import HostFailure, HostsFailed
+
+COMMANDS = ("init", "plan", "up", "validate", "status", "kubeconfig", "destroy", "components", "lab")
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder without an inventory, and no variable that names one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("KUBEUP_INVENTORY", raising=False)
+
+
+def run(monkeypatch: Any, capsys: Any, *arguments: str) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of the command."""
+    monkeypatch.setattr(sys, "argv", ["kubeup", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    out, err = capsys.readouterr()
+    code = caught.value.code
+    assert isinstance(code, int)
+    return code, out, err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"]])
+def test_help_names_all_commands(arguments: list[str]) -> None:
+    result = CliRunner().invoke(cli.app, arguments)
+    assert result.exit_code == 0
+    assert all(f" {command} " in result.stdout for command in COMMANDS)
+
+
+def test_the_installed_command_runs() -> None:
+    result = subprocess.run([sys.executable, "-m", "kubeup", "--version"], capture_output=True, text=True, check=True)
+    assert (result.stdout, result.stderr) == (f"{__version__}\n", "")
+
+
+def test_usage_errors_exit_with_2(monkeypatch: Any, capsys: Any) -> None:
+    code, out, err = run(monkeypatch, capsys, "up", "--no-such-option")
+    assert (code, out) == (2, "")
+    assert "No such option" in err
+
+
+@pytest.mark.parametrize("command", ["plan", "up", "validate", "status", "kubeconfig", "destroy"])
+def test_a_bad_inventory_exits_with_2_and_says_where(monkeypatch: Any, capsys: Any, command: str) -> None:
+    Path("cluster.yaml").write_text("name: demo\nnodes:\n  - x: 10.0.0.1\nservice_cidr: 10.0.0.0\ncolour: red\n")
+    code, out, err = run(monkeypatch, capsys, command)
+    assert (code, out) == (2, "")
+    assert "Traceback" not in err
+    for line in (3, 4, 5):
+        assert f"cluster.yaml:{line}" in err
+
+
+def test_no_inventory_exits_with_2(monkeypatch: Any, capsys: Any) -> None:
+    code, _, err = run(monkeypatch, capsys, "plan")
+    assert code == 2
+    assert "cluster.yaml" in err
+
+
+def test_which_inventory(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(cli._Options, "inventory", None)
+    assert cli._path(None) == Path("cluster.yaml")
+    monkeypatch.setenv("KUBEUP_INVENTORY", "from-the-environment")
+    assert cli._path(None) == Path("from-the-environment")
+    monkeypatch.setattr(cli._Options, "inventory", Path("before-the-command"))
+    assert cli._path(None) == Path("before-the-command")
+    assert cli._path(Path("after-it")) == Path("after-it")
+
+
+def test_init_writes_an_inventory_that_can_be_used(monkeypatch: Any, capsys: Any) -> None:
+    arguments = ["init", "--name", "mine", "--node", "ai=me@10.0.0.1", "--node", "i=10.0.0.2:2222"]
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert "cluster.yaml is written" in out
+    cluster = load(Path("cluster.yaml"))
+    assert (cluster.name, [node.role for node in cluster.nodes]) == ("mine", ["ai", "i"])
+
+    before = Path("cluster.yaml").read_text()
+    code, out, err = run(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert "cluster.yaml" in err
+    assert Path("cluster.yaml").read_text() == before
+
+
+def test_init_with_a_role_that_is_none(monkeypatch: Any, capsys: Any) -> None:
+    code, _, err = run(monkeypatch, capsys, "init", "--node", "x=10.0.0.1")
+    assert code == 2
+    assert "unknown role 'x'" in err
+    assert not Path("cluster.yaml").exists()
+
+
+def test_what_hosts_failed_at_is_told_without_a_traceback(monkeypatch: Any, capsys: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise HostsFailed("connecting", [HostFailure("n1", "ssh n1", None, "no route", "is the host up?")])
+
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    monkeypatch.setattr("kubeup.host.session.Session.connect", fail)
+    code, out, err = run(monkeypatch, capsys, "plan")
+    assert (code, out) == (1, "")
+    assert err.startswith("connecting failed on n1:\n")
+    assert "no route" in err
+    assert "-> is the host up?" in err
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: Any, capsys: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    monkeypatch.setattr("kubeup.host.session.Session.connect", interrupt)
+    code, _, err = run(monkeypatch, capsys, "up")
+    assert code == 130
+    assert "run the same command again" in err
+
+
+def test_destroy_asks_first(monkeypatch: Any, capsys: Any) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    monkeypatch.setattr("kubeup.host.session.Session.connect", lambda self: None)
+    monkeypatch.setattr("kubeup.deploy.phases.execute", lambda *_: pytest.fail("it was destroyed"))
+    result = CliRunner().invoke(cli.app, ["destroy"], input="n\n")
+    assert result.exit_code == 1
+    assert "Destroy the cluster kubeup on 10.0.0.1, with all its data?" in result.output

@@ -1,0 +1,165 @@
+"""Jobs on hosts that answer what is to be read and swallow the rest."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kubeup.deploy import destroy, up
+from kubeup.deploy.phases import Validate, execute
+from kubeup.deploy.run import VALIDATED, Run
+from kubeup.deploy.vault import PUBLIC, Vault
+from kubeup.errors import PreflightError
+from kubeup.host.difference import Change
+from kubeup.host.reading import Entry, Reading
+
+
+class Hosts:
+    """A Session that knows what hosts hold, and writes down what is applied: (phase, host, actions and keys)."""
+
+    def __init__(self, readings: dict[str, Reading]) -> None:
+        self.readings = readings
+        self.applied: list[tuple[str, str, list[tuple[str, tuple[str, str]]]]] = []
+        self.asked: tuple[str, ...] = ()
+        self.reads = 0
+
+    def read(self, *, contents: tuple[str, ...] = ()) -> dict[str, Reading]:
+        self.reads += 1
+        self.asked = contents
+        return self.readings
+
+    def apply(self, title: str, changes: dict[str, Change], material: Any) -> None:
+        for name, change in changes.items():
+            if change:
+                self.applied.append((title, name, [(item.action, item.key) for item in change.items]))
+
+
+@pytest.fixture
+def make(world: Any) -> Any:
+    """Makes a Run on hosts that are bare, or hold the whole cluster."""
+
+    def make(roles: str = "ai i", *, up: bool = False) -> tuple[Run, Hosts]:
+        cluster = world.cluster(roles)
+        readings = {}
+        for node in cluster.nodes:
+            facts = world.host(node)
+            readings[node.name] = world.holding(world.desired(cluster, node), facts) if up else Reading(facts)
+            if up:
+                readings[node.name].record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+        if up:
+            for node in cluster.masters:
+                desired = world.desired(cluster, node)
+                readings[node.name].texts = {path: desired["file", path][1].content for path in PUBLIC}
+        hosts = Hosts(readings)
+        run = Run(cluster, hosts)  # type: ignore[arg-type]
+        return run, hosts
+
+    return make
+
+
+def phases() -> list[Any]:
+    """Of up, without those that look: what they do is tested by itself."""
+    return [phase for phase in up.PHASES if hasattr(phase, "changes")]
+
+
+def test_a_bare_cluster_gets_everything_once(make: Any) -> None:
+    run, hosts = make()
+    execute(phases(), run)
+    assert hosts.reads == 1
+    for name in ("n1", "n2"):
+        placed = [key for _, host, items in hosts.applied if host == name for _, key in items]
+        assert sorted(placed) == sorted(run.desired(name))
+
+
+def test_the_order_of_phases(make: Any) -> None:
+    run, hosts = make()
+    execute(phases(), run)
+    titles = list(dict.fromkeys(title for title, _, _ in hosts.applied))
+    assert titles == ["Authorities", "Components", "Hosts", "etcd", "Control plane", "Nodes"]
+    assert [host for title, host, _ in hosts.applied if title == "Authorities"] == ["n1"]
+
+
+def test_a_cluster_that_is_up_is_left_alone(make: Any) -> None:
+    run, hosts = make(up=True)
+    execute(phases(), run)
+    assert hosts.applied == []
+    assert not any(run.changes.values())
+    assert set(PUBLIC) <= set(hosts.asked)
+
+
+def test_a_new_host_is_marked_as_the_clusters(make: Any, world: Any) -> None:
+    run, _ = make(up=True)
+    assert {change.cluster for change in run.changes.values()} == {None}
+    bare, _ = make()
+    assert {change.cluster for change in bare.changes.values()} == {("demo", bare.vault.trust.identity)}
+
+
+def test_a_cluster_is_validated_once_and_again_when_something_changes(make: Any, monkeypatch: Any) -> None:
+    run, hosts = make(up=True)
+    assert not run.validated
+    hosts.readings["n1"].texts[VALIDATED] = f"{run.state}\n"
+    assert run.validated
+    monkeypatch.setattr("kubeup.deploy.phases.validate", lambda *_, **__: pytest.fail("it was validated"))
+    Validate().run(run)  # does not validate
+    other, others = make(up=True)
+    others.readings["n1"].texts[VALIDATED] = "older"
+    assert not other.validated
+
+
+def test_what_is_no_longer_wanted_goes_last(make: Any) -> None:
+    run, hosts = make(up=True)
+    hosts.readings["n2"].record["file", "/etc/old"] = Entry("want", "digest -", "absent")
+    execute(phases(), run)
+    assert hosts.applied == [("Tidy", "n2", [("remove", ("file", "/etc/old"))])]
+
+
+# destroy
+
+
+def test_destroy_removes_all_that_was_placed_minions_first(make: Any) -> None:
+    run, hosts = make(up=True)
+    placed = {name: {key for key in reading.record if key[0] != "cluster"} for name, reading in hosts.readings.items()}
+    execute(destroy.PHASES, run)
+    assert [(title, host) for title, host, _ in hosts.applied] == [("Nodes", "n2"), ("Masters", "n1")]
+    for _, host, items in hosts.applied:
+        assert {action for action, _ in items} == {"remove"}
+        assert {key for _, key in items} == placed[host]
+
+
+def test_destroy_forgets_even_where_only_a_mark_is_left(make: Any) -> None:
+    run, hosts = make()
+    hosts.readings["n2"].record["cluster", "demo"] = Entry("1", "-", "-")
+    execute(destroy.PHASES, run)
+    assert hosts.applied == [("Nodes", "n2", [])]
+
+
+def test_destroy_leaves_bare_hosts_alone(make: Any) -> None:
+    run, hosts = make()
+    execute(destroy.PHASES, run)
+    assert hosts.applied == []
+
+
+def test_destroy_refuses_another_clusters_hosts(make: Any) -> None:
+    run, hosts = make(up=True)
+    hosts.readings["n2"].record = {("cluster", "other"): Entry("1", "-", "-")}
+    with pytest.raises(PreflightError, match="n2: belongs to the cluster other, not to demo"):
+        execute(destroy.PHASES, run)
+    assert hosts.applied == []
+
+
+def test_up_changes_nothing_where_preflight_fails(make: Any, monkeypatch: Any, world: Any) -> None:
+    run, hosts = make()
+    monkeypatch.setattr(Vault, "artifact", lambda self, name, version, host: world.artifact(name, version))
+    hosts.readings["n2"].facts = replace(hosts.readings["n2"].facts, init="openrc")
+    with pytest.raises(PreflightError, match="n2: process 1 is openrc"):
+        execute(up.PHASES, run)
+    assert hosts.applied == []
+
+
+def test_a_script_that_fails_on_a_master_is_told(make: Any) -> None:
+    run, hosts = make("ai ai ai")
+    output = SimpleNamespace(ok=False, stderr="no", stdout="", exit_code=1)
+    hosts.side_by_side = lambda names, function: dict.fromkeys(names, output)  # type: ignore[attr-defined]
+    with pytest.raises(Exception, match="running a script failed on n1, n2, n3"):
+        run.on_masters("false")
