@@ -75,7 +75,7 @@ class Converge(_Part):
     roles: Sequence[Role] = ()
 
     def chooses(self, item: Item) -> bool:
-        return item.action != "remove" and not is_blob(item) and item.role in {role_name(role) for role in self.roles}
+        return not is_blob(item) and item.role in {role_name(role) for role in self.roles}
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def declare(phases: Sequence[Phase], deploy_file: str) -> None:
 
 def _declare(phases: Sequence[Phase], run: Run) -> None:
     if pyinfra.state.config.FAIL_PERCENT is None:
-        # No phase begins before the one before it has succeeded everywhere. Locked, or it would hold in this file alone.
+        # No phase begins before the one before it has succeeded everywhere. Locked: else it held in this file alone.
         pyinfra.state.config.FAIL_PERCENT = 0
         pyinfra.state.config.lock_current_state()
     first = run.cluster.nodes[0].name == pyinfra.host.name

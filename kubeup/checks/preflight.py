@@ -155,8 +155,7 @@ def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
         )
     else:
         for path in s.reading.facts.present:
-            explained = LEFTOVERS.get(path)
-            if path in LEFTOVERS and (explained is None or explained not in s.reading.record):
+            if path in LEFTOVERS and LEFTOVERS[path] not in s.reading.record:
                 yield (
                     f"{path} is there: the host holds another Kubernetes, or what one left",
                     "remove that with the tool that installed it (kubeadm reset, k3s-uninstall.sh, k0s reset …)",

@@ -94,7 +94,8 @@ def nodes_ready(proof: Proof) -> str:
         f'kubectl wait --for=condition=Ready --timeout={NODES_READY}s node "$@" >&2'
     )
     output = proof.kubectl.script(
-        f'[ -e /etc/kubernetes/admin.conf ] || exit {NOT_UP}; timeout {NODES_READY} sh -c {_function(script)} nodes "$@"',
+        f"[ -e /etc/kubernetes/admin.conf ] || exit {NOT_UP}; "
+        f'timeout {NODES_READY} sh -c {_function(script)} nodes "$@"',
         *names,
         timeout=NODES_READY + 15,
     )

@@ -151,9 +151,9 @@ def test_forgetting_is_told(world: Any) -> None:
 
 def test_the_same_change_is_the_same_bytes(change: Change, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Payload(change, world.material())
+    assert first.sha256 == hashlib.sha256(first.packed).hexdigest()
     monkeypatch.setattr("time.time", lambda: 1.0)
     assert first.packed == Payload(change, world.material()).packed
-    assert first.sha256 == hashlib.sha256(first.packed).hexdigest()
 
 
 def test_secrets_are_asked_for_once_and_not_before_they_are_needed(change: Change, world: Any) -> None:
@@ -185,6 +185,14 @@ def test_large_files_go_first_and_by_themselves(change: Change, world: Any) -> N
     assert isinstance(second, StringCommand)
     assert isinstance(payload := second.connector_arguments["_stdin"], Payload)
     assert "/opt/a" not in {action[1] for action in unpacked(payload)[0]}
+
+
+def test_all_is_forgotten_with_the_rest(world: Any) -> None:
+    drop = Item("remove", ("file", "/etc/a"), "", entry=Entry("", "", "absent"))
+    for items, told in (([drop], ["drop", "forget"]), ([], ["forget"])):
+        (command,) = commands(Change("n1", items, forget=True), world.material())
+        assert isinstance(payload := command.connector_arguments["_stdin"], Payload)
+        assert [action[0] for action in unpacked(payload)[0]] == told
 
 
 def test_a_large_file_that_goes_is_dropped_like_any_other(world: Any) -> None:

@@ -165,6 +165,13 @@ def test_a_mode_that_was_changed_is_put_right(resource: Resource, world: Any, ho
         assert "has mode 0666, not 06" in item.why
 
 
+def test_a_directory_in_whose_place_there_is_a_file(world: Any, host: Any) -> None:
+    directory = Directory("/var/lib/a")
+    reading = host(directory)
+    reading.stats[directory.path] = replace(reading.stats[directory.path], kind="regular file")
+    assert found(difference("n1", world.every(directory), reading)) == [("change", "/var/lib/a")]
+
+
 def test_a_file_that_belongs_to_somebody_else_is_taken_back(world: Any, host: Any) -> None:
     reading = host(CONFIG)
     reading.stats[CONFIG.path] = replace(reading.stats[CONFIG.path], owner="1000:0")
