@@ -57,13 +57,15 @@ class Run:
     cluster: Cluster
     session: Session
     store: Store = field(default_factory=Store)
+    deep: bool = False
+    """Whether large files are hashed too, instead of being known by size and time."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
-        return self.session.read(contents=(*PUBLIC, VALIDATED))
+        return self.session.read(contents=(*PUBLIC, VALIDATED), deep=self.deep)
 
     @cached_property
     def vault(self) -> Vault:

@@ -5,6 +5,7 @@ None of them is a matter of taste: each would make the cluster fail, or would de
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -91,7 +92,7 @@ def operating_system(s: Subject) -> Iterator[tuple[str, str]]:
     known = ", ".join(f"{name} {version}+" for name, version in SUPPORTED.items())
     if oldest is None:
         yield f"{facts.os_name} is not supported", f"use one of {known}"
-    elif facts.os in SUPPORTED and facts.os_version and int(facts.os_version.partition(".")[0]) < oldest:
+    elif facts.os in SUPPORTED and (major := re.match(r"\d+", facts.os_version)) and int(major[0]) < oldest:
         yield f"{facts.os_name} is too old", f"use one of {known}"
     if facts.arch not in ("amd64", "arm64"):
         yield f"the architecture {facts.arch} is not supported", "use an amd64 or arm64 host"

@@ -199,25 +199,26 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
 
 
 def pods_reach_pods(proof: Proof) -> str:
-    """The pod on each node reaches pods on other nodes."""
+    """The pod on each node reaches pods on other nodes; in a cluster of one node, other pods there."""
     names = [node.name for node in proof.cluster.nodes]
 
     def ask(name: str) -> None:
         start = names.index(name)
         others = [names[(start + step) % len(names)] for step in range(1, min(NEIGHBOURS, len(names) - 1) + 1)]
-        urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{proof.pods[o]}/', safe='')}" for o in others]
+        targets = {f"the pod on {other}": proof.pods[other] for other in others} or proof.web
+        urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{ip}/', safe='')}" for ip in targets.values()]
         wrong = []
-        for other, answer in zip(
-            others, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True
+        for target, answer in zip(
+            targets, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True
         ):
             inner = json.loads(answer["body"]) if answer.get("body") else {}
             if answer.get("error") or inner.get("error") or inner.get("status") != 200:
-                wrong.append(f"its pod does not reach the pod on {other}: {inner.get('error') or answer.get('error')}")
+                wrong.append(f"its pod does not reach {target}: {inner.get('error') or answer.get('error')}")
         if wrong:
             raise CheckFailed("; ".join(wrong))
 
     proof.on_every_node(ask)
-    return f"pods of {len(names)} nodes reach one another"
+    return f"pods of {len(names)} nodes reach one another" if len(names) > 1 else "pods reach one another"
 
 
 def cluster_ip(proof: Proof) -> str:

@@ -43,6 +43,8 @@ AcceptNew = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on the hosts too.")]
+
 
 class _Options:
     inventory: Path | None = None
@@ -66,7 +68,9 @@ def _common(
 
 
 @contextmanager
-def _run(inventory: Path | None, accept_new: bool, display: Display | None = None) -> Iterator[Run]:
+def _run(
+    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False
+) -> Iterator[Run]:
     """A Run with all hosts connected."""
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
@@ -75,7 +79,7 @@ def _run(inventory: Path | None, accept_new: bool, display: Display | None = Non
     cluster = load(_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
         session.connect()
-        yield Run(cluster, session)
+        yield Run(cluster, session, deep=deep)
 
 
 @app.command()
@@ -95,12 +99,14 @@ def init(
 
 
 @app.command()
-def plan(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+def plan(
+    inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
+) -> None:
     """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
 
-    with _run(inventory, accept_new_host_keys) as run:
+    with _run(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
         if as_json:
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
@@ -111,12 +117,14 @@ def plan(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, a
 
 
 @app.command()
-def up(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+def up(
+    inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
+) -> None:
     """Bring the cluster to what its inventory says, and prove that it works. Run it again to go on after a failure."""
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
-    with Display() as display, _run(inventory, accept_new_host_keys, display) as run:
+    with Display() as display, _run(inventory, accept_new_host_keys, display, deep=deep) as run:
         execute(PHASES, run)
         if as_json:
             plain_stdout(

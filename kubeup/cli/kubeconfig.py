@@ -60,7 +60,7 @@ def merge(config: str) -> Path:
     The file is $KUBECONFIG's first, else ~/.kube/config. Returns its path. Raises KubeupError when it cannot be read.
     """
     new: dict[str, Any] = yaml.safe_load(config)
-    path = Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or Path.home() / ".kube" / "config")
+    path = Path(os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or Path.home() / ".kube" / "config").resolve()
     try:
         old: Any = yaml.safe_load(path.read_text()) if path.exists() else None
     except (OSError, yaml.YAMLError) as error:

@@ -98,7 +98,8 @@ def _pack(change: Change, material: Material) -> bytes:
 
     if change.cluster:
         act("cluster", *change.cluster)
-    changed = {item.key for item in change.items}
+    for name, was in change.dirty:
+        act("dirty", name, was)
     for item in change.items:
         before = item.entry.before if item.entry else "?"
         if item.action == "remove":
@@ -127,8 +128,6 @@ def _pack(change: Change, material: Material) -> bytes:
             case Package() as package:
                 act("package", package.name, package.want, package.command, before)
             case Unit() as unit:
-                if item.entry and changed.intersection(unit.inputs):
-                    act("dirty", unit.name, before)
                 sha256, name = content(unit.content)
                 wait = "wait" if unit.wait else "go on"
                 act("unit", unit.name, unit.want, sha256, name, before, wait, item.combined)
@@ -166,9 +165,11 @@ def converge(change: Change, material: Material) -> Generator[PyinfraCommand]:
     """
     blobs = [item for item in change.items if is_blob(item)]
     if blobs:
-        yield FunctionCommand(send, (blobs, material), {})
+        yield FunctionCommand(send, (blobs, change.dirty, material), {})
+        change.dirty.clear()
     rest = change.part(lambda item: not is_blob(item))
     rest.forget = change.forget
     if rest:
         payload = Payload(rest, material)
         yield privileged(APPLY, payload.sha256, name="kubeup-apply", stdin=payload)
+        change.dirty.clear()

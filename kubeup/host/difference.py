@@ -57,13 +57,19 @@ class Change:
     """(name, identity) when the host is not yet marked as this cluster's."""
     forget: bool = False
     """Whether nothing of kubeup shall be left, not even the record."""
+    dirty: list[tuple[str, str]] = field(default_factory=list)
+    """Units (name, what was there before) that run and will be restarted.
+
+    They are marked on the host before the first thing is placed, and this list, which all parts of a change share, is
+    emptied. So a run killed between placing an input and the restart is made good by the next, across phases too.
+    """
 
     def __bool__(self) -> bool:
         return bool(self.items) or self.forget
 
     def part(self, choose: Callable[[Item], bool]) -> Change:
         """The items for which ``choose`` is true, as a change of its own."""
-        return Change(self.host, [item for item in self.items if choose(item)], self.cluster)
+        return Change(self.host, [item for item in self.items if choose(item)], self.cluster, dirty=self.dirty)
 
 
 def combined_inputs(unit: Unit, desired: Desired) -> str:
@@ -102,6 +108,8 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
             same_file = entry is not None and entry.want == unit.want and _placed(key, unit, unit.path, reading)
             action: Action = "add" if entry is None else "restart" if same_file else "change"
             change.items.append(Item(action, key, why, role, unit, entry, combined))
+            if entry:
+                change.dirty.append((unit.name, entry.before))
     for key, entry in reading.record.items():
         if key[0] not in ("parent", "cluster") and key not in held:
             change.items.append(Item("remove", key, "no longer wanted", entry=entry))

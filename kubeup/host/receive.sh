@@ -1,5 +1,6 @@
 # Takes large files from stdin and puts them in place, each as soon as it is whole: a line with path, want, sha256, mode,
 # packing (gzip or zstd), packed size and before, tab-separated, then so many packed bytes; at the end a line "end".
+# Before them, lines with "dirty", a unit and its before mark units that will be restarted for what comes.
 # $1 is the program that unpacks zstd. It comes first itself, as gzip.
 set -eu
 umask 077
@@ -15,7 +16,13 @@ path=
 trap 'rc=$?; if [ $rc != 0 ] && [ -n "$path" ]; then rm -f "$path.kubeup-new"; echo "failed while receiving $path" >&2; fi' EXIT
 note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; }
 while IFS=$tab read -r path want sha mode packing size before; do
-    if [ "$path" = end ]; then exit 0; fi
+    case $path in
+    end) exit 0 ;;
+    dirty) # a unit (want) that is about to be restarted, and what was there before it (sha)
+        note unit "$want" pending - "$sha"
+        path=
+        continue ;;
+    esac
     if [ "$before" = "?" ]; then
         before=absent
         if [ -e "$path" ] || [ -L "$path" ]; then mkdir -p "$home/before$(dirname "$path")"; cp -a "$path" "$home/before$path"; before=saved; fi

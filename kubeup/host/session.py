@@ -318,7 +318,7 @@ def failure(name: str, doing: str, output: Output, otherwise: str = "") -> HostF
     remedy = ""
     if output.exit_code == NO_SUDO:
         remedy = NO_SUDO_REMEDY
-    elif "No space left" in text:
+    elif "no space left" in text.lower():  # Go says it in small letters
         remedy = "free some space on this host, then run the same command again"
     return HostFailure(name, doing, output.exit_code, text, remedy)
 

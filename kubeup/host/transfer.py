@@ -25,14 +25,18 @@ OUTPUT = "kubeup_output"
 """Under this key of a host's connector_data lie the lines that a failed transfer printed (pyinfra keeps none)."""
 
 
+Dirty = Sequence[tuple[str, str]]
+"""Units that are to be marked first, see Change.dirty."""
+
+
 class Artifacts(Protocol):
     unpacker: str
 
     def artifact(self, name: str, version: str, host: str) -> Artifact: ...
 
 
-def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -> bool:
-    """Send the artifacts of the Blob items; whether it succeeded.
+def send(state: State, host: Host, items: Sequence[Item], dirty: Dirty, material: Artifacts) -> bool:
+    """Send the artifacts of the Blob items, after marking the ``dirty`` units; whether it succeeded.
 
     ``material`` hands out verified artifacts alone: a digest that is wrong in the local cache is found before the
     first byte leaves (ComponentError, in the output).
@@ -46,9 +50,9 @@ def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -
         parcel.sort(key=lambda entry: entry[2].packing != "gzip")  # what unpacks the others comes first
         client: SSHClient | None = getattr(host.connector, "client", None)
         if client is None:
-            ok, lines = _through_file(host, _stream(parcel), material.unpacker)
+            ok, lines = _through_file(host, _stream(parcel, dirty), material.unpacker)
         else:
-            ok, lines = _through_ssh(client, _stream(parcel), material.unpacker)
+            ok, lines = _through_ssh(client, _stream(parcel, dirty), material.unpacker)
     except Exception as error:  # pyinfra would log it and lose it
         ok, lines = False, [str(error) or type(error).__name__]
     host.connector_data[OUTPUT] = lines
@@ -58,7 +62,9 @@ def send(state: State, host: Host, items: Sequence[Item], material: Artifacts) -
     return ok
 
 
-def _stream(parcel: Sequence[tuple[Item, Blob, Artifact]]) -> Iterator[bytes]:
+def _stream(parcel: Sequence[tuple[Item, Blob, Artifact]], dirty: Dirty) -> Iterator[bytes]:
+    for name, was in dirty:
+        yield f"dirty\t{name}\t{was}\n".encode()
     for item, blob, artifact in parcel:
         before = item.entry.before if item.entry else "?"
         packed = (artifact.packing, str(artifact.packed_size))

@@ -22,11 +22,13 @@ section files
 #   /run              state of running services, looked at below, with systemd's own left out
 #   /var/log/journal /var/log/lastlog /var/log/wtmp /var/log/btmp   that somebody logged in and units ran is history
 #   /var/cache /var/lib/apt/lists /var/lib/systemd   apt's and systemd's own memory (random seed, timers' stamps, catalog)
-#   ~/.ssh of the users is in. Folders' times are not compared: something was in them once.
+#   /var/tmp/systemd-private-*   systemd's, of a name that changes with every boot
+#   the times of folders (something was in them once) and of the files that Docker writes anew at a lab host's boot
 find / \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /var/log/journal \
     -o -path /var/log/lastlog -o -path /var/log/wtmp -o -path /var/log/btmp -o -path /var/cache \
-    -o -path /var/lib/apt/lists -o -path /var/lib/systemd \) -prune -o \
+    -o -path /var/lib/apt/lists -o -path /var/lib/systemd -o -path '/var/tmp/systemd-private-*' \) -prune -o \
     \( -type d -printf '%p d %m %u:%g\n' \) -o \( -type l -printf '%p l %u:%g -> %l\n' \) -o \
+    \( -path /etc/hostname -o -path /etc/hosts -o -path /etc/resolv.conf \) -printf '%p f %m %u:%g\n' -o \
     -printf '%p %y %m %u:%g %s %T@\n'
 
 section contents
@@ -74,15 +76,15 @@ bridge fdb show 2>/dev/null | grep -v ' dev eth0 '
 ip netns list
 
 section iptables
-# Without the counters of packets.
+# Without the counters of packets, and without Docker's rules for its own name server, with new ports at every boot.
 for f in iptables iptables-legacy ip6tables ip6tables-legacy; do
-    command -v $f-save >/dev/null 2>&1 && $f-save 2>/dev/null | grep -v '^#' | sed -E "s/\[[0-9]+:[0-9]+\]//; s/^/$f /"
+    command -v $f-save >/dev/null 2>&1 && $f-save 2>/dev/null | grep -vE '^#|127\.0\.0\.11' | sed -E "s/\[[0-9]+:[0-9]+\]//; s/^/$f /"
 done
 
 section nftables
 # Without counters; a rule with its table and chain, so that the order of tables does not count.
 nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/' |
-    awk '/^table/ {t=$2 " " $3; print t; next} /^[[:space:]]*(chain|set|map) / {c=$2; print t, c; next} /^[[:space:]]*}?$/ {next} {$1=$1; print t, c, $0}'
+    awk '/^table/ {t=$2 " " $3; print t; next} /^[[:space:]]*(chain|set|map) / {c=$2; print t, c; next} /^[[:space:]]*}?$/ {next} {$1=$1; print t, c, $0}' | grep -v '127\.0\.0\.11'
 for t in $(ipset list -n 2>/dev/null); do echo "ipset $t"; done
 
 section users

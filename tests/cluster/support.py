@@ -142,7 +142,7 @@ class Deployed:
 
     def on(self, name: str, script: str, *arguments: str, check: bool = True) -> str:
         """Run a shell script as root on a host, past kubeup and SSH; its standard output."""
-        return self.lab.exec(name, "sh", "-c", script, "sh", *arguments, check=check)
+        return self.lab.exec(name, "sh", "-c", script, "sh", *arguments, check=check, timeout=60)
 
     def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run kubectl on the first master."""

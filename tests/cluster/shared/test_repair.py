@@ -91,9 +91,9 @@ def test_pods_live_on_while_their_hosts_services_restart(cluster: Shared) -> Non
     """A repair that restarts containerd and the kubelet does not end the user's pods."""
     worker = cluster.workers[0]
     cluster.kubectl("run", "lives-on", "--image=kubeup.local/probe:1.0.0", "--restart=Never",
-                    "--overrides", f'{{"spec": {{"nodeName": "{worker}"}}}}')  # fmt: skip
+                    "--overrides", f'{{"spec": {{"nodeName": "{worker}"}}}}', "--", "--listen", ":9099")  # fmt: skip
     cluster.kubectl("wait", "--for=condition=Ready", "pod/lives-on", "--timeout=30s")
-    process = "pgrep -f '^/kubeup-probe serve' | sort | tr '\\n' ' '"
+    process = "pgrep -f '^/kubeup-probe serve --listen :9099$'"
     before = cluster.on(worker, process)
     started = cluster.starts(worker)
     cluster.on(worker, "sed -i '$a # altered' /etc/containerd/config.toml /etc/kubernetes/kubelet.yaml")

@@ -123,12 +123,16 @@ def test_a_unit_is_marked_before_its_inputs_are_touched(world: Any) -> None:
     assert ["dirty", "a.service", "absent"] in actions
 
 
-def test_a_unit_that_is_only_started_is_not_marked(world: Any) -> None:
-    service = unit("a.service", "[Unit]", [CONFIG])
-    reading = world.holding(world.every(CONFIG, service), world.facts)
-    reading.units.clear()
-    actions, _ = unpacked(Payload(difference("n1", world.every(CONFIG, service), reading), world.material()))
-    assert [action[0] for action in actions] == ["unit"]
+def test_the_first_part_marks_units_of_later_parts_and_they_no_more(world: Any) -> None:
+    """An input that belongs to an earlier phase than its unit: the mark must come before the input."""
+    changed = File(CONFIG.path, "other")
+    before = world.holding(world.every(CONFIG, unit("a.service", "[Unit]", [CONFIG])), world.facts)
+    change = difference("n1", world.every(changed, unit("a.service", "[Unit]", [changed])), before)
+    first = change.part(lambda item: item.key[0] == "file")
+    assert unpacked(Payload(first, world.material()))[0][0] == ["dirty", "a.service", "absent"]
+    list(converge._inner(first, world.material()))  # as pyinfra runs it when every command succeeds
+    later = change.part(lambda item: item.key[0] == "unit")
+    assert [action[0] for action in unpacked(Payload(later, world.material()))[0]] == ["unit"]
 
 
 def test_no_column_is_ever_empty(world: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from kubeup.components import Artifact
 from kubeup.errors import ComponentError
+from kubeup.host import transfer
 from kubeup.host.difference import Item
 from kubeup.host.reading import Entry
 from kubeup.host.resources import Blob
@@ -100,7 +101,7 @@ def test_the_stream(material: Material) -> None:
     channel = Channel()
     host = over(channel)
     items = [item("large"), item("small", Entry("old", "-", "saved")), item("kubeup-unpack")]
-    assert send(None, host, items, material)  # type: ignore[arg-type]
+    assert send(None, host, items, [], material)  # type: ignore[arg-type]
     assert channel.received == (
         line("kubeup-unpack", material, "0755", "gzip", "?")
         + CONTENTS["kubeup-unpack"]
@@ -117,19 +118,25 @@ def test_the_stream(material: Material) -> None:
 
 def test_no_file_is_whole_in_memory(material: Material) -> None:
     channel = Channel()
-    send(None, over(channel), [item("large")], material)  # type: ignore[arg-type]
+    send(None, over(channel), [item("large")], [], material)  # type: ignore[arg-type]
     assert channel.largest == CHUNK
 
 
 def test_a_host_that_ends_early_is_heard(material: Material) -> None:
     host = over(Channel(limit=CHUNK))
-    assert not send(None, host, [item("large")], material)  # type: ignore[arg-type]
+    assert not send(None, host, [item("large")], [], material)  # type: ignore[arg-type]
     assert host.connector_data[OUTPUT] == ["no space", "kubeup-exit-code 1"]
 
 
 def test_of_a_damaged_component_nothing_is_sent(material: Material) -> None:
     channel = Channel()
     host = over(channel)
-    assert not send(None, host, [item("small"), item("damaged")], material)  # type: ignore[arg-type]
+    assert not send(None, host, [item("small"), item("damaged")], [], material)  # type: ignore[arg-type]
     assert (channel.received, channel.command) == (b"", "")
     assert host.connector_data[OUTPUT] == ["damaged is damaged"]
+
+
+def test_units_are_marked_before_anything_is_placed() -> None:
+    """Across phases: the units that are restarted in a later one are marked when their programs are sent."""
+    parts = b"".join(transfer._stream([], [("kubelet.service", "absent"), ("etcd.service", "saved")])).split(b"\n")
+    assert parts == [b"dirty\tkubelet.service\tabsent", b"dirty\tetcd.service\tsaved", b"end", b""]
