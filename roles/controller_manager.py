@@ -3,7 +3,7 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Resource, unit
+from kubeup.host.resources import Directory, Resource, unit
 from kubeup.roles.authorities import KEYS
 from kubeup.roles.authorities import desired as authorities
 from kubeup.roles.common import BIN, NODE_CA, Where, kubeconfig, program
@@ -51,6 +51,9 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     return [
         *programs,
         *config,
+        # It makes its folder for plugins there, which may be before this host's kubelet is set up: so that kubeup knows
+        # that there was nothing before.
+        Directory("/var/lib/kubelet"),
         unit(
             "kube-controller-manager.service",
             render("controller_manager/kube-controller-manager.service.j2", bin=BIN, flags=flags),

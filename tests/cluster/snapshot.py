@@ -10,6 +10,36 @@ from kubeup.lab import Lab
 Snapshot = Mapping[str, frozenset[str]]
 """Lines by section."""
 
+UNITS_LEFT_OUT = (
+    # logins
+    r"session-", r"user@", r"user-", r"user\.slice", r"run-user-",
+    # timers' services, which run when it is their time
+    r"systemd-tmpfiles-", r"apt-daily", r"dpkg-db-backup", r"e2scrub", r"fstrim", r"man-db", r"logrotate",
+    # what starts when it is first asked, and what waits for it
+    r"systemd-hostnamed", r"systemd-ask-password", r"systemd-journal-flush",
+    # devices of the machine
+    r"[^ ]*\.device ",
+)  # fmt: skip
+
+PROCESSES_LEFT_OUT = (
+    # logins
+    r"sshd: ", r"systemd --user", r"\(sd-pam\)", r"^/usr/bin/sudo", r"agetty",
+    # this script's own
+    r"^/usr/bin/(dash|bash|find|awk|mawk|grep|sort|readlink|tr|cut|sleep|timeout)",
+    # what starts when it is first asked
+    r"systemd-hostnamed",
+)  # fmt: skip
+
+SYSCTLS_LEFT_OUT = (
+    # counters and random values
+    "random", "file-nr", "inode-nr", "inode-state", "dentry-state", "conntrack_count", "ns_last_pid", r"pty\.nr",
+    "stable_secret", "aio-nr", "netdev_rss_key", "warn_count", "oops_count", "lost_events", "cad_pid",
+    # what the kernel sizes by itself, by load or by the links that there are
+    "tcp_mem", "udp_mem", "quota", "epoll", r"neigh\.", "sched_domain", "nr_hugepages",
+    # what is the machine's and not a lab host's
+    "nf_conntrack_max", "nf_conntrack_buckets", "nf_log", "perf_event", "bpf_stats", "overflow", "hostname",
+)  # fmt: skip
+
 _SCRIPT = r"""
 export LC_ALL=C
 section() { printf '== %s\n' "$1"; }
@@ -21,7 +51,7 @@ section files
 #   /tmp              this test's own; kubeup puts nothing there (test_secrets looks)
 #   /run              state of running services, looked at below, with systemd's own left out
 #   /var/log/journal /var/log/lastlog /var/log/wtmp /var/log/btmp   that somebody logged in and units ran is history
-#   /var/cache /var/lib/apt/lists /var/lib/systemd   apt's and systemd's own memory (random seed, timers' stamps, catalog)
+#   /var/cache /var/lib/apt/lists /var/lib/systemd   apt's and systemd's own memory (random seed, timers' stamps)
 #   /var/tmp/systemd-private-*   systemd's, of a name that changes with every boot
 #   the times of folders (something was in them once) and of the files that Docker writes anew at a lab host's boot
 find / \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /var/log/journal \
@@ -49,16 +79,16 @@ section unit-files
 systemctl list-unit-files --no-legend --plain | awk '{print $1, $2, $3}'
 
 section units
-# Left out: what comes and goes by itself: sessions of logins, the services of timers, devices.
+# Left out: see UNITS_LEFT_OUT.
 systemctl list-units --plain --no-legend --all | awk '{print $1, $2, $3, $4}' |
-    grep -vE '^(session-|user@|user-runtime-dir@|user-|user\.slice|systemd-tmpfiles-|apt-daily|dpkg-db-backup|e2scrub|fstrim|man-db|logrotate|phpsessionclean|systemd-hostnamed|[^ ]*\.device |run-user-|systemd-ask-password|systemd-journal-flush)'
+    grep -vE '^(@UNITS@)'
 
 section processes
-# Left out: logins (sshd's children, sudo, systemd --user) and this script's own.
+# Left out: see PROCESSES_LEFT_OUT.
 for p in /proc/[0-9]*; do
     exe=$(readlink "$p/exe" 2>/dev/null) || continue
     printf '%s %s\n' "$exe" "$(tr '\0' ' ' <"$p/cmdline" 2>/dev/null | cut -c1-100)"
-done | grep -vE '^/usr/bin/(dash|bash|find|awk|mawk|grep|sort|readlink|tr|cut|sleep|timeout)|sshd: |systemd --user|\(sd-pam\)|^/usr/bin/sudo|systemd-hostnamed|agetty' | sort
+done | grep -vE '@PROCESSES@' | sort
 
 section mounts
 # Left out: /run/user of logins.
@@ -78,22 +108,26 @@ ip netns list
 section iptables
 # Without the counters of packets, and without Docker's rules for its own name server, with new ports at every boot.
 for f in iptables iptables-legacy ip6tables ip6tables-legacy; do
-    command -v $f-save >/dev/null 2>&1 && $f-save 2>/dev/null | grep -vE '^#|127\.0\.0\.11' | sed -E "s/\[[0-9]+:[0-9]+\]//; s/^/$f /"
+    command -v $f-save >/dev/null 2>&1 || continue
+    $f-save 2>/dev/null | grep -vE '^#|127\.0\.0\.11' | sed -E "s/\[[0-9]+:[0-9]+\]//; s/^/$f /"
 done
 
 section nftables
 # Without counters; a rule with its table and chain, so that the order of tables does not count.
 nft list ruleset 2>/dev/null | sed -E 's/counter packets [0-9]+ bytes [0-9]+/counter/' |
-    awk '/^table/ {t=$2 " " $3; print t; next} /^[[:space:]]*(chain|set|map) / {c=$2; print t, c; next} /^[[:space:]]*}?$/ {next} {$1=$1; print t, c, $0}' | grep -v '127\.0\.0\.11'
+    awk '/^table/ {t=$2 " " $3; print t; next}
+        /^[[:space:]]*(chain|set|map) / {c=$2; print t, c; next}
+        /^[[:space:]]*}?$/ {next}
+        {$1=$1; print t, c, $0}' | grep -v '127\.0\.0\.11'
 for t in $(ipset list -n 2>/dev/null); do echo "ipset $t"; done
 
 section users
 cat /etc/passwd /etc/group /etc/shadow
 
 section sysctls
-# Left out: counters and random values, what the kernel sizes by load, and what it keeps for the machine and not the host.
+# Left out: see SYSCTLS_LEFT_OUT.
 sysctl -a 2>/dev/null | grep -E '^(net|fs|vm|kernel)\.' |
-    grep -vE 'random|file-nr|inode-nr|inode-state|dentry-state|conntrack_count|ns_last_pid|pty\.nr|stable_secret|aio-nr|sched_domain|overflow|netdev_rss_key|hostname|nr_hugepages|neigh\.|nf_conntrack_max|nf_conntrack_buckets|nf_log|perf_event|quota|tcp_mem|udp_mem|warn_count|oops_count|lost_events|bpf_stats|cad_pid|epoll'
+    grep -vE '@SYSCTLS@'
 
 # (Kernel modules are not looked at: in a lab they are the machine's, which other labs use too.)
 
@@ -103,6 +137,14 @@ find /sys/fs/cgroup -type d | sed 's,^/sys/fs/cgroup,,' |
     grep -E 'kube|k8s|containerd|etcd|flannel|besteffort|burstable|pod'
 exit 0
 """
+
+
+for _name, _patterns in (
+    ("@UNITS@", UNITS_LEFT_OUT),
+    ("@PROCESSES@", PROCESSES_LEFT_OUT),
+    ("@SYSCTLS@", SYSCTLS_LEFT_OUT),
+):
+    _SCRIPT = _SCRIPT.replace(_name, "|".join(_patterns))
 
 
 def take(lab: Lab, node: str) -> Snapshot:

@@ -1,5 +1,6 @@
 """What the tests of this folder share: the command as a user types it, and a cluster on a lab's hosts."""
 
+import contextlib
 import json
 import os
 import signal
@@ -67,10 +68,8 @@ class Running:
 
     def after(self, seconds: float) -> "Running":
         """Return when it has run for so long, or has ended."""
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(max(0.0, self.started + seconds - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            pass
         return self
 
     def signal(self, number: signal.Signals) -> Done:

@@ -31,7 +31,7 @@ def cluster(new_lab: NewLab) -> Iterator[ByPyinfra]:
     cluster = ByPyinfra(new_lab(roles=["ai", "i"]))
     cluster.before = take_all(cluster.lab)
     cluster.story["up"] = cluster.pyinfra("deploy/up.py")
-    yield cluster
+    return cluster
 
 
 def test_up(cluster: ByPyinfra) -> None:

@@ -16,13 +16,11 @@ class Variant(Deployed):
 @pytest.fixture(scope="module")
 def variant(new_lab: NewLab) -> Iterator[Variant]:
     """A master that runs no pods, and two workers; Services by nftables, flannel's leases in etcd; as root."""
-    lab = new_lab(
-        roles=["a", "i", "i"], settings={"kube_proxy": {"mode": "nftables"}, "flannel": {"store": "etcd"}}
-    )
+    lab = new_lab(roles=["a", "i", "i"], settings={"kube_proxy": {"mode": "nftables"}, "flannel": {"store": "etcd"}})
     cluster = Variant(lab)
     cluster.before = take_all(lab)
     cluster.story["up"] = cluster.kubeup("up")
-    yield cluster
+    return cluster
 
 
 def test_variant_is_up_and_validated(variant: Variant) -> None:

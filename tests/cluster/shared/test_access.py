@@ -72,9 +72,7 @@ def test_api_refuses_who_has_no_certificate(cluster: Shared) -> None:
     trust = ssl._create_unverified_context()  # noqa: S323
     for path in ("/api/v1/nodes", "/version", "/healthz"):
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(  # noqa: S310
-                f"https://{cluster.address(cluster.master)}:6443{path}", context=trust, timeout=5
-            )
+            urllib.request.urlopen(f"https://{cluster.address(cluster.master)}:6443{path}", context=trust, timeout=5)
 
 
 def test_kubeconfig_is_merged(cluster: Shared, tmp_path: Path) -> None:

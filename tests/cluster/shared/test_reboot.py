@@ -28,4 +28,5 @@ def test_rebooted_host_is_ready_again(cluster: Shared, which: str) -> None:
     assert eventually(lambda: _ready(cluster, name, booted), 60)
     # What runs at boot once (images, addons) may still run; then nothing differs, and all works.
     assert eventually(lambda: cluster.kubeup("plan", code=None).code == 0, 60), cluster.differences()
-    cluster.kubeup("validate")
+    if which == "master":  # which is rebooted last
+        cluster.kubeup("validate")

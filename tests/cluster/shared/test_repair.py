@@ -49,17 +49,24 @@ ALTERED = [
         {("change", "blob", "crictl"), ("change", "blob", "kubeup-probe")},
         id="program-altered",
     ),
-    pytest.param("rm /opt/kubeup/bin/runc", {("change", "link", "/opt/kubeup/bin/runc"), ("restart", "unit", "containerd.service")},
-                 id="link-removed"),
-    pytest.param("ln -sfn /bin/true /usr/local/bin/crictl", {("change", "link", "/usr/local/bin/crictl")}, id="link-bent"),
-    pytest.param("sysctl -q net.ipv4.ip_forward=0", {("change", "sysctl", "net.ipv4.ip_forward")}, id="sysctl-set-back"),
+    pytest.param(
+        "rm /opt/kubeup/bin/runc",
+        {("change", "link", "/opt/kubeup/bin/runc"), ("restart", "unit", "containerd.service")},
+        id="link-removed",
+    ),
+    pytest.param(
+        "ln -sfn /bin/true /usr/local/bin/crictl", {("change", "link", "/usr/local/bin/crictl")}, id="link-bent"
+    ),
+    pytest.param(
+        "sysctl -q net.ipv4.ip_forward=0", {("change", "sysctl", "net.ipv4.ip_forward")}, id="sysctl-set-back"
+    ),
     pytest.param(
         "sed -i 's/^RestartSec=.*/RestartSec=7/' /etc/systemd/system/kube-proxy.service",
         {("change", "unit", "kube-proxy.service")},
         id="unit-file-altered",
     ),
     pytest.param("rm -r /var/log/containers", {("change", "dir", "/var/log/containers")}, id="folder-removed"),
-]  # fmt: skip
+]
 
 
 def test_all_that_can_be_altered_is_shown_and_mended(cluster: Shared) -> None:

@@ -7,8 +7,8 @@ def test_keys_belong_to_root_alone(cluster: Shared) -> None:
     for name in cluster.names:
         holders = cluster.on(
             name,
-            "grep -rlE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY' /etc /opt /var/lib/kubeup /root /home /usr/local 2>/dev/null"
-            " | grep -vE '^/etc/ssh/|^/opt/kubeup/' | xargs stat -c '%a %U %n'",
+            "grep -rlE -e '-----BEGIN ([A-Z]+ )?PRIVATE KEY' /etc /opt /root /home /usr/local /var/lib/kubelet"
+            " 2>/dev/null | grep -vE '^/etc/ssh/|^/opt/kubeup/' | xargs stat -c '%a %U %n'",
         ).splitlines()
         assert len(holders) >= 4, f"{name} holds no keys?"
         wrong = [line for line in holders if not line.startswith("600 root /etc/")]
@@ -26,14 +26,19 @@ def test_keys_are_seen_nowhere_else(cluster: Shared) -> None:
         journal = cluster.on(name, "journalctl --no-pager -o cat --all")
         assert "kubelet" in journal
         assert "PRIVATE KEY" not in journal
-        assert cluster.on(name, "ls -A /tmp | grep -vE '^(systemd-private-|\\.(ICE|X11|XIM|font)-unix|\\.X)' || true") == ""
+        assert (
+            cluster.on(name, "ls -A /tmp | grep -vE '^(systemd-private-|\\.(ICE|X11|XIM|font)-unix|\\.X)' || true")
+            == ""
+        )
         environments = "cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'"
         assert "PRIVATE KEY" not in cluster.on(name, environments)
 
 
 def test_kubeup_prints_no_key(cluster: Shared) -> None:
     printed = [done.text for done in cluster.story.values()]
-    printed += [cluster.kubeup(*command).text for command in (("plan", "--json"), ("status", "--json"), ("up", "--json"))]
+    printed += [
+        cluster.kubeup(*command).text for command in (("plan", "--json"), ("status", "--json"), ("up", "--json"))
+    ]
     assert not any("PRIVATE KEY" in text for text in printed)
     # Not even where a file with a key differs:
     cluster.on(cluster.master, "echo x >>/etc/kubernetes/pki/sa.key; echo x >>/etc/kubernetes/pki/admin.key")

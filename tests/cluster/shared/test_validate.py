@@ -1,5 +1,7 @@
 """`kubeup validate`: proves that a cluster works, says why one does not, and leaves nothing."""
 
+import pytest
+
 from ..support import FAILED
 from .conftest import Shared
 
@@ -28,6 +30,7 @@ def test_validate_prints_what_2015_did_and_the_proof(cluster: Shared) -> None:
     assert cluster.leftovers_of_validation() == []
 
 
+@pytest.mark.slow
 def test_validate_finds_a_node_without_its_services_rules(cluster: Shared) -> None:
     worker = cluster.workers[-1]
     # kube-proxy runs, as far as systemd can say, but does nothing, and its rules are gone.
