@@ -42,8 +42,6 @@ class Remove:
         for node in self._nodes(run.cluster):
             reading = run.readings[node.name]
             change = difference(node.name, {}, reading)
-            # The last placed goes first: pods' parts before the runtime, links before what made them.
-            change.items.reverse()
             change.forget = bool(reading.record)
             changes[node.name] = change
         return changes

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 
 import pyinfra
+from gevent.lock import RLock
 from pyinfra import logger
 from pyinfra.api import FunctionCommand, Host, State, operation
 from pyinfra.api.command import PyinfraCommand
@@ -25,6 +26,8 @@ from kubeup.host.inventory import INVENTORY
 from kubeup.host.session import Session
 
 _runs: dict[str, Run] = {}
+_preparing = RLock()
+"""Hosts' greenlets come here side by side, and all must find the same readings and, above all, the same authorities."""
 
 
 def declare(phases: Sequence[Phase], deploy_file: str) -> None:
@@ -32,7 +35,10 @@ def declare(phases: Sequence[Phase], deploy_file: str) -> None:
     if not pyinfra.is_cli or pyinfra.state.current_exec_filename != deploy_file:
         return
     try:
-        _declare(phases, _run(pyinfra.host.data.get(INVENTORY)))
+        with _preparing:
+            run = _run(pyinfra.host.data.get(INVENTORY))
+            _ = run.changes  # reads the hosts and makes the vault, which are then kept
+        _declare(phases, run)
     except KubeupError as error:  # pyinfra would show a traceback
         raise PyinfraError(str(error)) from None
 

@@ -110,7 +110,8 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
             change.items.append(Item(action, key, why, role, unit, entry, combined))
             if entry:
                 change.dirty.append((unit.name, entry.before))
-    for key, entry in reading.record.items():
+    # The last placed goes first: pods' parts before the runtime, links before what made them.
+    for key, entry in reversed(reading.record.items()):
         if key[0] not in ("parent", "cluster") and key not in held:
             change.items.append(Item("remove", key, "no longer wanted", entry=entry))
     return change

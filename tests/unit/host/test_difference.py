@@ -105,11 +105,11 @@ def test_what_is_no_longer_wanted_is_removed(resource: Resource, other: Resource
     assert all(item.entry == reading.record[item.key] for item in change.items)
 
 
-def test_both_halves_of_a_certificate_go() -> None:
+def test_both_halves_of_a_certificate_go_the_last_placed_first() -> None:
     resource = Certificate("/etc/a.crt", "/etc/a.key", SPEC, "1")
     reading = Reading(None, {("file", "/etc/a.crt"): Entry("", "", ""), ("file", "/etc/a.key"): Entry("", "", "")})  # type: ignore[arg-type]
     assert resource.key == ("file", "/etc/a.crt")
-    assert found(difference("n1", {}, reading, now=0)) == [("remove", "/etc/a.crt"), ("remove", "/etc/a.key")]
+    assert found(difference("n1", {}, reading, now=0)) == [("remove", "/etc/a.key"), ("remove", "/etc/a.crt")]
 
 
 def altered(reading: Reading, resource: Resource) -> None:
