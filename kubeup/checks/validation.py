@@ -17,7 +17,7 @@ import gevent
 import httpx
 
 from kubeup.checks.kubectl import KUBECTL, Kubectl
-from kubeup.cluster import Cluster
+from kubeup.cluster import Cluster, api_endpoint
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
@@ -124,16 +124,17 @@ def _function(script: str) -> str:
 
 def classic(proof: Proof) -> str:
     """What 2015's validate-cluster printed: nodes, the table, the components' health, the addresses."""
-    output = proof.kubectl.checked(
-        "kubectl get nodes -o wide; echo; echo 'Validate output:'; kubectl get componentstatuses 2>/dev/null; "
-        "echo 'Cluster validation succeeded'; echo 'Done, listing cluster services:'; echo; kubectl cluster-info",
+    nodes_and_health = proof.kubectl.checked(
+        "kubectl get nodes -o wide; echo; echo 'Validate output:'; kubectl get componentstatuses 2>/dev/null"
     )
-    # kubectl colours the addresses and adds advice on how to debug.
-    output = re.sub(r"\x1b\[[0-9;]*m", "", output).partition("\nTo further debug")[0].rstrip()
-    unhealthy = [line for line in output.splitlines() if " Unhealthy " in line]
-    proof.show(f"Found {len(proof.cluster.nodes)} node(s).\n{output}")
+    proof.show(f"Found {len(proof.cluster.nodes)} node(s).\n{nodes_and_health.rstrip()}")
+    unhealthy = [line for line in nodes_and_health.splitlines() if " Unhealthy " in line]
     if unhealthy:
         raise CheckFailed("; ".join(unhealthy))
+    # With the address that clients outside use. kubectl colours it, and adds advice on how to debug.
+    addresses = proof.kubectl.checked('kubectl --server "$1" cluster-info', api_endpoint(proof.cluster))
+    addresses = re.sub(r"\x1b\[[0-9;]*m", "", addresses).partition("\nTo further debug")[0].rstrip()
+    proof.show(f"Cluster validation succeeded\nDone, listing cluster services:\n\n{addresses}")
     return "controller-manager, scheduler and etcd are healthy"
 
 
