@@ -3,12 +3,12 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Resource, unit
+from kubeup.host.resources import File, Resource, unit
 from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
 from kubeup.roles.authorities import desired as authorities
 from kubeup.roles.common import BIN, NODE_CA, PKI, Where, certificate, kubeconfig, nofile, program
 from kubeup.roles.etcd import APISERVER_USER
-from kubeup.templates import render
+from kubeup.templates import render, text
 
 WHERE: Where = "masters"
 
@@ -69,7 +69,10 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "service-cluster-ip-range": cluster.service_cidr,
         "service-node-port-range": cluster.node_port_range,
     }
-    kubectl = program("kubernetes", version, "kubectl", on_path=True)
+    kubectl = [
+        *program("kubernetes", version, "kubectl"),
+        File("/usr/local/bin/kubectl", text("apiserver/kubectl.sh"), mode=0o755),
+    ]
     admin = kubeconfig(ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",))
     certificates = [serving, to_etcd, to_kubelets, to_extensions]
     trusted = authorities(cluster, node, host, trust)

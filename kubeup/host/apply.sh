@@ -64,6 +64,7 @@ put() { # kind key path want sha256 mode content before extra
 }
 
 restore() {
+    if [ "$2" = superseded ]; then return; fi # something of another kind has taken its place
     if [ "$2" = saved ] && [ -e "$home/before$1" ]; then cp -a "$home/before$1" "$1.kubeup-new" && mv -fT "$1.kubeup-new" "$1"; else rm -f "$1"; fi
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kubeup.host.reading import Entry, Key, Reading
@@ -25,6 +25,12 @@ from kubeup.host.resources import (
 
 Action = Literal["add", "change", "restart", "remove"]
 Desired = Mapping[Key, tuple[str, Resource]]
+
+AT_A_PATH = ("file", "blob", "link")
+"""Kinds whose key is a path, of which there can be but one at a time."""
+
+SUPERSEDED = "superseded"
+"""In place of what was there before: another kind has taken the path over, so nothing is to be removed there."""
 
 RENEW_BEFORE = 30 * 24 * 3600
 """Seconds before its end at which a certificate is issued anew."""
@@ -98,7 +104,7 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
         why = _differs(resource, reading, time)
         if why:
             changed.add(key)
-            entry = reading.record.get(key)
+            entry = reading.record.get(key) or _predecessor(key, reading)
             change.items.append(Item("change" if entry else "add", key, why, role, resource, entry))
     for key, role, unit in units:
         entry = reading.record.get(key)
@@ -110,11 +116,22 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
             change.items.append(Item(action, key, why, role, unit, entry, combined))
             if entry:
                 change.dirty.append((unit.name, entry.before))
+    paths = {name for kind, name in held if kind in AT_A_PATH}
     # The last placed goes first: pods' parts before the runtime, links before what made them.
     for key, entry in reversed(reading.record.items()):
-        if key[0] not in ("parent", "cluster") and key not in held:
-            change.items.append(Item("remove", key, "no longer wanted", entry=entry))
+        if key in held or key[0] in ("parent", "cluster"):
+            continue
+        if key[0] in AT_A_PATH and key[1] in paths:  # a link, say, whose place a file takes: only the record forgets it
+            entry = replace(entry, before=SUPERSEDED)
+        change.items.append(Item("remove", key, "no longer wanted", entry=entry))
     return change
+
+
+def _predecessor(key: Key, reading: Reading) -> Entry | None:
+    """What the record says of the same path under another kind: what was there before both is in it."""
+    kind, path = key
+    others = (reading.record.get((other, path)) for other in AT_A_PATH if kind in AT_A_PATH and other != kind)
+    return next((entry for entry in others if entry), None)
 
 
 def _placed(key: Key, resource: Resource, path: str, reading: Reading) -> bool:

@@ -313,3 +313,14 @@ def test_up_twice_is_up_once(roles: str, world: Any) -> None:
         assert len(first.items) == len(desired)
         assert {item.action for item in first.items} == {"add"}
         assert difference(node.name, desired, world.holding(desired, world.host(node))).items == []
+
+
+def test_a_path_that_changes_its_kind_is_taken_over(world: Any) -> None:
+    """A file where a link was: the link's record goes, the file stays, and what was there before both is not lost."""
+    reading = world.holding(world.every(Link("/usr/bin/a", "/opt/a")), world.facts)
+    reading.record[("link", "/usr/bin/a")] = Entry("want", "/opt/a", "saved")
+    change = difference("n1", world.every(File("/usr/bin/a", "#!")), reading)
+    assert [(item.key, item.entry.before) for item in change.items if item.entry] == [
+        (("file", "/usr/bin/a"), "saved"),
+        (("link", "/usr/bin/a"), "superseded"),
+    ]
