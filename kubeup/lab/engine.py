@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from kubeup.errors import LabError
@@ -12,6 +13,11 @@ from kubeup.lab.command import Say, as_root, docker_command, run, tail, which
 INOTIFY_INSTANCES = 8192
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _START_LIMIT = 60  # seconds; 1 to 2 are usual
+
+# What an engine that was killed (or a machine that was switched off, or copied) leaves, and whose process that was. Where
+# /run outlives a boot, its number may be another program's by now: dockerd then refuses to start, or waits for a
+# containerd that is not there.
+_PID_FILES = {Path("/run/docker.pid"): "dockerd", Path("/run/docker/containerd/containerd.pid"): "containerd"}
 
 
 def ensure_engine(install: bool, say: Say) -> None:
@@ -71,6 +77,9 @@ def _start(say: Say) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = str(path)
         say(f"starting the Docker engine in the background, as no systemd runs here: dockerd, log in {log}")
+        for stale in _stale_pid_files(_PID_FILES, Path("/proc")):
+            say(f"removing {stale}, which an engine that was killed has left")
+            run(*as_root("rm", "-f", str(stale)))
         # A session of its own: it shall outlive this command and its terminal, and hear no Ctrl-C.
         detached = 'setsid dockerd </dev/null >>"$1" 2>&1 &'
         run(*as_root("sh", "-c", detached, "start", log))
@@ -82,6 +91,26 @@ def _start(say: Say) -> None:
             raise LabError(f"the Docker engine does not answer {_START_LIMIT} s after its start:\n{last}")
         time.sleep(0.3)
         docker_command.cache_clear()
+
+
+def _stale_pid_files(files: Mapping[Path, str], proc: Path) -> list[Path]:
+    """Those of these files whose number is of no process, or of one with another name."""
+    stale = []
+    for path, program in files.items():
+        try:
+            pid = int(path.read_text())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):  # root's alone, or cut off
+            shown = run(*as_root("cat", str(path)), check=False).stdout.strip()
+            pid = int(shown) if shown.isdigit() else 0
+        try:
+            alive = (proc / str(pid) / "comm").read_text().strip() == program
+        except OSError:
+            alive = False
+        if not alive:
+            stale.append(path)
+    return stale
 
 
 def _raise_inotify(say: Say) -> None:
