@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from kubeup import __version__
 from kubeup.cli import components, lab
+from kubeup.cli.context import (
+    DIFFERENT,
+    AcceptNew,
+    Deep,
+    Inventory,
+    Json,
+    connected,
+    given_before_command,
+    inventory_path,
+    paused,
+)
 from kubeup.cli.display import Display, plain_stdout
 from kubeup.errors import KubeupError
-
-# What talks to hosts is imported by the commands that do: it takes most of a second, which --help need not wait for.
-if TYPE_CHECKING:
-    from kubeup.deploy.run import Run
 
 app = typer.Typer(
     help="Bring a Kubernetes cluster up on plain Linux hosts over SSH, keep it, and take it away again.",
@@ -31,27 +34,7 @@ app = typer.Typer(
 app.add_typer(components.app, name="components")
 app.add_typer(lab.app, name="lab")
 
-DIFFERENT = 3
 INTERRUPTED = 130
-
-Inventory = Annotated[
-    Path | None, typer.Option("--inventory", "-i", help="The inventory [default: $KUBEUP_INVENTORY, ./cluster.yaml].")
-]
-AcceptNew = Annotated[
-    bool,
-    typer.Option("--accept-new-host-keys", help="Trust hosts that known_hosts does not know yet, and note their keys."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on the hosts too.")]
-
-
-class _Options:
-    inventory: Path | None = None
-
-
-def _path(inventory: Path | None) -> Path:
-    return inventory or _Options.inventory or Path(os.environ.get("KUBEUP_INVENTORY") or "cluster.yaml")
 
 
 @app.callback()
@@ -60,26 +43,11 @@ def _common(
     inventory: Inventory = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    _Options.inventory = inventory
+    given_before_command(inventory)
     if version:
         plain_stdout(__version__)
     elif context.invoked_subcommand is None:
         plain_stdout(context.get_help())
-
-
-@contextmanager
-def _run(
-    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False
-) -> Iterator[Run]:
-    """A Run with all hosts connected."""
-    from kubeup.cluster import load
-    from kubeup.deploy.run import Run
-    from kubeup.host.session import Session
-
-    cluster = load(_path(inventory))
-    with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
-        session.connect()
-        yield Run(cluster, session, deep=deep)
 
 
 @app.command()
@@ -93,7 +61,7 @@ def init(
     """Write an inventory."""
     from kubeup.cluster import write_inventory
 
-    path = _path(inventory)
+    path = inventory_path(inventory)
     write_inventory(path, name, node)
     plain_stdout(f"{path} is written. Have a look at it, then: kubeup plan, kubeup up")
 
@@ -106,7 +74,7 @@ def plan(
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
 
-    with _run(inventory, accept_new_host_keys, deep=deep) as run:
+    with connected(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
         if as_json:
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
@@ -124,7 +92,7 @@ def up(
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
-    with Display() as display, _run(inventory, accept_new_host_keys, display, deep=deep) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep) as run:
         execute(PHASES, run)
         if as_json:
             plain_stdout(
@@ -148,7 +116,7 @@ def validate(inventory: Inventory = None, accept_new_host_keys: AcceptNew = Fals
     """Prove that the cluster works, with real pods and packets; they are taken away again."""
     from kubeup.checks.validation import validate as run_checks
 
-    with Display() as display, _run(inventory, accept_new_host_keys) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys) as run:
         results = run_checks(
             run.cluster,
             run.session,
@@ -166,7 +134,7 @@ def status(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False,
     """Show nodes, components with their versions, addresses, and how long certificates last."""
     from kubeup.cli.status import as_text, gather
 
-    with _run(inventory, accept_new_host_keys) as run:
+    with connected(inventory, accept_new_host_keys) as run:
         facts = gather(run)
         plain_stdout(json.dumps(facts, indent=2) if as_json else as_text(facts))
 
@@ -182,7 +150,7 @@ def kubeconfig(
     """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
     from kubeup.cli.kubeconfig import fetch, merge
 
-    with _run(inventory, accept_new_host_keys) as run:
+    with connected(inventory, accept_new_host_keys) as run:
         config = fetch(run)
         if print_it:
             plain_stdout(config)
@@ -201,21 +169,14 @@ def destroy(
     from kubeup.deploy.destroy import PHASES
     from kubeup.deploy.phases import execute
 
-    with Display() as display, _run(inventory, accept_new_host_keys, display) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display) as run:
         if not yes:
-            with _paused(display):
+            with paused(display):
                 names = ", ".join(node.name for node in run.cluster.nodes)
                 typer.confirm(f"Destroy the cluster {run.cluster.name} on {names}, with all its data?", abort=True)
         execute(PHASES, run)
         display.say(f"The cluster {run.cluster.name} is gone. (changed={display.changed})")
         display.summary()
-
-
-@contextmanager
-def _paused(display: Display) -> Iterator[None]:
-    display.__exit__()
-    yield
-    display.__enter__()
 
 
 def main() -> None:

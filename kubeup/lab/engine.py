@@ -14,9 +14,9 @@ INOTIFY_INSTANCES = 8192
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 _START_LIMIT = 60  # seconds; 1 to 2 are usual
 
-# What an engine that was killed (or a machine that was switched off, or copied) leaves, and whose process that was. Where
-# /run outlives a boot, its number may be another program's by now: dockerd then refuses to start, or waits for a
-# containerd that is not there.
+# What an engine that was killed (or a machine that was switched off, or copied) leaves, and whose process that was.
+# Where /run outlives a boot, its number may be another program's by now: dockerd then refuses to start, or waits for
+# a containerd that is not there.
 _PID_FILES = {Path("/run/docker.pid"): "dockerd", Path("/run/docker/containerd/containerd.pid"): "containerd"}
 
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from kubeup import __version__
 from kubeup.cli import app as cli
+from kubeup.cli import context
 from kubeup.cluster import load
 from kubeup.errors import HostFailure, HostsFailed
 
@@ -69,13 +70,13 @@ def test_no_inventory_exits_with_2(monkeypatch: Any, capsys: Any) -> None:
 
 
 def test_which_inventory(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(cli._Options, "inventory", None)
-    assert cli._path(None) == Path("cluster.yaml")
+    monkeypatch.setattr(context._Given, "inventory", None)
+    assert context.inventory_path(None) == Path("cluster.yaml")
     monkeypatch.setenv("KUBEUP_INVENTORY", "from-the-environment")
-    assert cli._path(None) == Path("from-the-environment")
-    monkeypatch.setattr(cli._Options, "inventory", Path("before-the-command"))
-    assert cli._path(None) == Path("before-the-command")
-    assert cli._path(Path("after-it")) == Path("after-it")
+    assert context.inventory_path(None) == Path("from-the-environment")
+    monkeypatch.setattr(context._Given, "inventory", Path("before-the-command"))
+    assert context.inventory_path(None) == Path("before-the-command")
+    assert context.inventory_path(Path("after-it")) == Path("after-it")
 
 
 def test_init_writes_an_inventory_that_can_be_used(monkeypatch: Any, capsys: Any) -> None:

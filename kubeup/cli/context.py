@@ -1,0 +1,68 @@
+"""What most commands take and need: the inventory, how to print, and connections to the hosts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kubeup.cli.display import Display
+
+# What talks to hosts is imported by the commands that do: it takes most of a second, which --help need not wait for.
+if TYPE_CHECKING:
+    from kubeup.deploy.run import Run
+
+DIFFERENT = 3
+"""The exit code of commands that found something that is not as it shall be."""
+
+Inventory = Annotated[
+    Path | None, typer.Option("--inventory", "-i", help="The inventory [default: $KUBEUP_INVENTORY, ./cluster.yaml].")
+]
+AcceptNew = Annotated[
+    bool,
+    typer.Option("--accept-new-host-keys", help="Trust hosts that known_hosts does not know yet, and note their keys."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on the hosts too.")]
+
+
+class _Given:
+    inventory: Path | None = None  # before the command's name
+
+
+def given_before_command(inventory: Path | None) -> None:
+    """Note the --inventory that stood before the command's name."""
+    _Given.inventory = inventory
+
+
+def inventory_path(inventory: Path | None) -> Path:
+    """The inventory that a command is for: its own option, the one before it, the environment's, or ./cluster.yaml."""
+    return inventory or _Given.inventory or Path(os.environ.get("KUBEUP_INVENTORY") or "cluster.yaml")
+
+
+@contextmanager
+def connected(
+    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False
+) -> Iterator[Run]:
+    """A Run with all hosts connected."""
+    from kubeup.cluster import load
+    from kubeup.deploy.run import Run
+    from kubeup.host.session import Session
+
+    cluster = load(inventory_path(inventory))
+    with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
+        session.connect()
+        yield Run(cluster, session, deep=deep)
+
+
+@contextmanager
+def paused(display: Display) -> Iterator[None]:
+    """The display off, to ask something on the terminal."""
+    display.__exit__()
+    yield
+    display.__enter__()
