@@ -20,6 +20,7 @@ from kubeup.roles import (
     addons,
     apiserver,
     authorities,
+    balancer,
     base,
     containerd,
     controller_manager,
@@ -29,6 +30,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    virtual_ip,
 )
 
 ROLES: tuple[Role, ...] = (
@@ -40,6 +42,8 @@ ROLES: tuple[Role, ...] = (
     controller_manager,
     scheduler,
     addons,
+    virtual_ip,
+    balancer,
     flannel,
     kubelet,
     kube_proxy,

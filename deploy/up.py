@@ -6,6 +6,7 @@ from kubeup.roles import (
     addons,
     apiserver,
     authorities,
+    balancer,
     base,
     containerd,
     controller_manager,
@@ -14,6 +15,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    virtual_ip,
 )
 
 PHASES: list[Phase] = [
@@ -21,7 +23,7 @@ PHASES: list[Phase] = [
     # First of all, and on the masters alone: a run that is killed later finds the authorities again.
     Converge("Authorities", roles=[authorities]),
     Distribute(),
-    Converge("Hosts", roles=[base, containerd]),
+    Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
     # Every member must be configured before one waits for a quorum of them.
     Converge("etcd", roles=[etcd]),
     Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),

@@ -1,5 +1,7 @@
 """kube-apiserver: the API that everything else talks to."""
 
+from ipaddress import IPv4Address
+
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
@@ -12,12 +14,26 @@ from kubeup.templates import render, text
 
 WHERE: Where = "masters"
 
+
+def is_address(text: str) -> bool:
+    """Whether it is an IPv4 address, and not a name."""
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
 ADMIN_CONF = "/etc/kubernetes/admin.conf"
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     version = cluster.versions.kubernetes
     programs = program("kubernetes", version, "kube-apiserver")
+    # What clients outside may call it: the address that moves among the masters, or the user's own balancer.
+    outside = [str(name) for name in (cluster.api.address, (cluster.api.balancer or "").partition(":")[0]) if name]
+    more_addresses = [name for name in outside if is_address(name)]
+    more_names = [name for name in outside if not is_address(name)]
     serving = certificate(
         f"{PKI}/apiserver",
         trust,
@@ -29,8 +45,9 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "kubernetes.default",
             "kubernetes.default.svc",
             f"kubernetes.default.svc.{cluster.domain}",
+            *more_names,
         ),
-        more_addresses=(cluster.kubernetes_service_ip,),
+        more_addresses=(cluster.kubernetes_service_ip, *more_addresses),
     )
     to_etcd = certificate(f"{PKI}/apiserver-etcd", trust, APISERVER_USER, "client", issuer=ETCD)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
@@ -73,7 +90,9 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         *program("kubernetes", version, "kubectl"),
         File("/usr/local/bin/kubectl", text("apiserver/kubectl.sh"), mode=0o755),
     ]
-    admin = kubeconfig(ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",))
+    admin = kubeconfig(
+        ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",), own_apiserver=True
+    )
     certificates = [serving, to_etcd, to_kubelets, to_extensions]
     trusted = authorities(cluster, node, host, trust)
     return [

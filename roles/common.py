@@ -82,9 +82,21 @@ def certificate(
     return Certificate(f"{stem}.crt", f"{stem}.key", spec, trust.fingerprint(issuer))
 
 
+BALANCER_PORT = 6444
+"""Where each node's own balancer listens, on loopback; see the role balancer."""
+
+
+def own_apiserver_url(cluster: Cluster) -> str:
+    """Where a master's own services reach its own apiserver. Another master's have taken over when that is down."""
+    return f"https://127.0.0.1:{cluster.api_port}"
+
+
 def api_url(cluster: Cluster, node: Node) -> str:
-    """Where this node's own services reach the API: on a master its own apiserver."""
-    return f"https://127.0.0.1:{cluster.api_port}" if node.is_master else cluster.api_server_url
+    """Where a node reaches the API: through its own balancer, so that it depends on no single master."""
+    if len(cluster.masters) > 1:
+        return f"https://127.0.0.1:{BALANCER_PORT}"
+    master = cluster.masters[0]
+    return own_apiserver_url(cluster) if node == master else f"https://{master.address}:{cluster.api_port}"
 
 
 def kubeconfig(
@@ -95,14 +107,18 @@ def kubeconfig(
     *,
     user: str,
     groups: tuple[str, ...] = (),
+    own_apiserver: bool = False,
 ) -> list[Resource]:
-    """A kubeconfig, and the authority and client certificate that it points to (so there is no secret in it)."""
+    """A kubeconfig, and the authority and client certificate that it points to (so there is no secret in it).
+
+    ``own_apiserver``: for the services of a master that go with its apiserver.
+    """
     name = path.rpartition("/")[2].removesuffix(".conf")
     client = certificate(f"{PKI}/{name}", trust, user, "client", organizations=groups)
     text = render(
         "kubeconfig.j2",
         cluster=cluster,
-        server=api_url(cluster, node),
+        server=own_apiserver_url(cluster) if own_apiserver else api_url(cluster, node),
         ca=NODE_CA,
         user=user,
         certificate=client.path,

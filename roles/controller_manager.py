@@ -16,7 +16,7 @@ CONF = "/etc/kubernetes/controller-manager.conf"
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     programs = program("kubernetes", cluster.versions.kubernetes, "kube-controller-manager")
-    config = kubeconfig(CONF, cluster, node, trust, user="system:kube-controller-manager")
+    config = kubeconfig(CONF, cluster, node, trust, user="system:kube-controller-manager", own_apiserver=True)
     # With its leases in etcd, flannel divides the pod network itself.
     pod_network = (
         {

@@ -14,7 +14,7 @@ CONF = "/etc/kubernetes/scheduler.conf"
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     programs = program("kubernetes", cluster.versions.kubernetes, "kube-scheduler")
-    config = kubeconfig(CONF, cluster, node, trust, user="system:kube-scheduler")
+    config = kubeconfig(CONF, cluster, node, trust, user="system:kube-scheduler", own_apiserver=True)
     flags = {
         "kubeconfig": CONF,
         "authentication-kubeconfig": CONF,

@@ -300,6 +300,15 @@ class Flannel(Value):
     backend: Literal["vxlan", "host-gw"] = "vxlan"
 
 
+class Api(Value):
+    """How clients reach the API of several masters: a virtual ``address`` that keepalived moves among them, or the
+    ``balancer`` (HOST or HOST:PORT) that the user has. With neither, it is the first master's address.
+    """
+
+    address: IPv4Address | None = None
+    balancer: Connectable | None = None
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -311,6 +320,7 @@ class Settings(Value):
     versions: Versions = Versions()
     kube_proxy: KubeProxy = KubeProxy()
     flannel: Flannel = Flannel()
+    api: Api = Api()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
@@ -370,5 +380,8 @@ class Cluster(Settings):
 
 
 def api_endpoint(cluster: Cluster) -> str:
-    """The URL of the Kubernetes API: the first master's, until masters have an address in common."""
-    return f"https://{cluster.masters[0].address}:{cluster.api_port}"
+    """The URL of the Kubernetes API for clients outside: the masters' virtual address, a balancer's, or the first's."""
+    if cluster.api.balancer:
+        host, _, port = cluster.api.balancer.partition(":")
+        return f"https://{host}:{port or cluster.api_port}"
+    return f"https://{cluster.api.address or cluster.masters[0].address}:{cluster.api_port}"

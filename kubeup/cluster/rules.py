@@ -17,6 +17,7 @@ SMALLEST_SERVICE_PREFIX = 28
 FIXED_PORTS = {
     22: "SSH",
     2379: "etcd",
+    6444: "the balancer of each node",
     2380: "etcd's peers",
     10248: "the kubelet's health check",
     10249: "kube-proxy's metrics",
@@ -89,6 +90,34 @@ def no_doubles(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
             told.add((j, i))
             what = f"the {aspect} {getattr(node, aspect)} is there twice: node {j + 1} has it too"
             yield Finding((("nodes", i, aspect),), what, remedies[aspect])
+
+
+def api_address(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """The API has one address for clients, and it is nobody else's."""
+    api = settings.api
+    if api.address and api.balancer:
+        yield Finding(
+            (("api",),),
+            "api has both an address and a balancer",
+            "keep address: for one that kubeup moves among the masters, or balancer: for one that you run",
+            frozenset({"api"}),
+        )
+    for index, node in enumerate(nodes):
+        if node.address == api.address:
+            yield Finding(
+                (("api", "address"), ("nodes", index, "address")),
+                f"api's address {api.address} is that of the node {node.name}",
+                "use a free address of the masters' network: it moves to another master when one fails",
+                frozenset({"api", "nodes"}),
+            )
+    for setting, network in (("service_cidr", settings.service_cidr), ("flannel_net", settings.flannel_net)):
+        if api.address and api.address in network:
+            yield Finding(
+                (("api", "address"), (setting,)),
+                f"api's address {api.address} lies in {setting} {network}",
+                "use a free address of the masters' network",
+                frozenset({"api", setting}),
+            )
 
 
 def network_sizes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
@@ -191,4 +220,13 @@ def known_versions(settings: Settings, nodes: Sequence[Node]) -> Iterator[Findin
             yield Finding((("versions", key),), what, f"it has {', '.join(known)}")
 
 
-RULES: tuple[Rule, ...] = (masters, no_doubles, network_sizes, no_overlaps, usable_addresses, ports, known_versions)
+RULES: tuple[Rule, ...] = (
+    masters,
+    no_doubles,
+    api_address,
+    network_sizes,
+    no_overlaps,
+    usable_addresses,
+    ports,
+    known_versions,
+)

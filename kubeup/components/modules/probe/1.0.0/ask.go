@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -30,16 +34,16 @@ type Fetched struct {
 func (f Fetched) OK() bool { return f.Error == "" && f.Status >= 200 && f.Status < 300 }
 
 // get fetches url, times times one after another, each within timeout. It stops at the first that fails.
-func get(timeout time.Duration, url string, times int) Fetched {
+func get(timeout time.Duration, url string, times int, secured *tls.Config) Fetched {
 	started := time.Now()
-	fetched := fetch(timeout, url)
+	fetched := fetch(timeout, url, secured)
 	bodies := []string{}
 	for fetched.OK() {
 		bodies = append(bodies, fetched.Body)
 		if len(bodies) >= times {
 			break
 		}
-		fetched = fetch(timeout, url)
+		fetched = fetch(timeout, url, secured)
 	}
 	if times > 1 {
 		fetched.Bodies = bodies
@@ -48,7 +52,30 @@ func get(timeout time.Duration, url string, times int) Fetched {
 	return fetched
 }
 
-func fetch(timeout time.Duration, url string) Fetched {
+// security is for https URLs: the authority to trust (instead of the system's), and a certificate to show. Each may be "".
+func security(authority, certificate, key string) (*tls.Config, error) {
+	config := &tls.Config{}
+	if authority != "" {
+		pem, err := os.ReadFile(authority)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", authority)
+		}
+	}
+	if certificate != "" {
+		pair, err := tls.LoadX509KeyPair(certificate, key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
+}
+
+func fetch(timeout time.Duration, url string, secured *tls.Config) Fetched {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
@@ -61,7 +88,7 @@ func fetch(timeout time.Duration, url string) Fetched {
 		// A new connection each time, so that a Service chooses its endpoint anew, and no proxy, because the
 		// network itself is what is looked at. A redirect is an answer.
 		client := &http.Client{
-			Transport:     &http.Transport{DisableKeepAlives: true},
+			Transport:     &http.Transport{DisableKeepAlives: true, TLSClientConfig: secured},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 		response, err := client.Do(request)

@@ -2,7 +2,7 @@
 // program on the hosts that asks.
 //
 //	kubeup-probe serve   [--listen :8080]
-//	kubeup-probe get     [--timeout 2s] [--times 1] [--until 0s] URL...
+//	kubeup-probe get     [--timeout 2s] [--times 1] [--until 0s] [--cacert F] [--cert F --key F] URL...
 //	kubeup-probe resolve [--timeout 2s] [--until 0s] [--server IP:53] NAME...
 //	kubeup-probe connect [--timeout 1s] [--until 0s] HOST:PORT...
 //
@@ -61,8 +61,16 @@ func getCommand(arguments []string) {
 	flags := flag.NewFlagSet("get", flag.ExitOnError)
 	asking := askingFlags(flags, 2*time.Second)
 	times := flags.Int("times", 1, "how often to fetch each URL, each time by a new connection; more than once lists all bodies")
+	authority := flags.String("cacert", "", "a `file` with the certificate of the authority to trust")
+	certificate := flags.String("cert", "", "a `file` with a certificate to show")
+	key := flags.String("key", "", "the `file` with its key")
 	flags.Parse(arguments)
-	ask(flags, asking, func(timeout time.Duration, url string) Answer { return get(timeout, url, *times) })
+	secured, err := security(*authority, *certificate, *key)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kubeup-probe:", err)
+		os.Exit(2)
+	}
+	ask(flags, asking, func(timeout time.Duration, url string) Answer { return get(timeout, url, *times, secured) })
 }
 
 func resolveCommand(arguments []string) {

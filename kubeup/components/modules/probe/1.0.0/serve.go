@@ -55,7 +55,7 @@ func handler(name string) http.Handler {
 	})
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, r *http.Request) {})
 	mux.HandleFunc("GET /get", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, r, func(timeout time.Duration) Answer { return fetch(timeout, r.FormValue("url")) })
+		answer(w, r, func(timeout time.Duration) Answer { return fetch(timeout, r.FormValue("url"), nil) })
 	})
 	mux.HandleFunc("GET /resolve", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, r, func(timeout time.Duration) Answer { return resolve(timeout, r.FormValue("name"), "") })
