@@ -39,6 +39,7 @@ TAIL = """
 #domain: cluster.local
 #kube_proxy: {mode: iptables}     # or nftables
 #flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
+#api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #api_port: 6443
 #node_port_range: 30000-32767
 
