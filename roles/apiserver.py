@@ -52,6 +52,9 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     to_etcd = certificate(f"{PKI}/apiserver-etcd", trust, APISERVER_USER, "client", issuer=ETCD)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
     to_extensions = certificate(f"{PKI}/front-proxy-client", trust, "front-proxy-client", "client", issuer=FRONT_PROXY)
+    # Where others can take over, it goes on serving for a while after it has said that it is not ready: the balancers
+    # ask once a second, and none sends it anything any more when it closes its door.
+    graceful = {"shutdown-delay-duration": "3s"} if len(cluster.masters) > 1 else {}
     flags = {
         "advertise-address": node.address,
         "secure-port": cluster.api_port,
@@ -78,8 +81,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "requestheader-username-headers": "X-Remote-User",
         "requestheader-group-headers": "X-Remote-Group",
         "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        # The balancer of a master has the same port on the virtual address (see the role balancer). Two sockets may
+        # share a port only where both say so, so it is said also where there is no virtual address yet.
+        "permit-port-sharing": "true",
         # Otherwise stopping it waits a minute for watches that nobody ends (its request timeout).
         "shutdown-watch-termination-grace-period": "2s",
+        **graceful,
         "service-account-issuer": f"https://kubernetes.default.svc.{cluster.domain}",
         "service-account-key-file": SERVICE_ACCOUNTS_PUBLIC,
         "service-account-signing-key-file": KEYS[SERVICE_ACCOUNTS],
