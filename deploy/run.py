@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,7 +13,7 @@ from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
-from kubeup.errors import HostsFailed
+from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, difference
 from kubeup.host.reading import Reading
 from kubeup.host.resources import digest
@@ -63,13 +66,21 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    job: str = "kubeup"
+    """The command, as other users are told of it while they have to wait."""
+    alone: bool = False
+    """Whether hosts are not even read while another kubeup holds the cluster."""
+    held: bool = False
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+
+    def __post_init__(self) -> None:
+        self.session.before_change = self.hold
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
-        return self.session.read(contents=(*PUBLIC, VALIDATED), deep=self.deep)
+        return self.session.read(contents=(*PUBLIC, VALIDATED), deep=self.deep, alone=self.alone and not self.held)
 
     @cached_property
     def vault(self) -> Vault:
@@ -81,6 +92,25 @@ class Run:
     def changes(self) -> dict[str, Change]:
         """What differs on each node from what the inventory says."""
         return {node.name: self._change(node.name) for node in self.cluster.nodes}
+
+    def hold(self) -> None:
+        """Hold the masters, so that no other kubeup changes the cluster meanwhile.
+
+        Called before the first change of whatever job; a job that does more than apply changes calls it by itself.
+        Raises BusyError when another does, KubeupError when one has done so since the hosts were read.
+        """
+        if self.held:
+            return
+        read = "readings" in self.__dict__
+        who = f"{self.job} by {getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
+        marks = self.session.hold([master.name for master in self.cluster.masters], who)
+        self.held = True
+        for name, mark in marks.items():
+            if read and mark != self.readings[name].mark:
+                raise KubeupError(
+                    f"another kubeup has changed {name} while this one was reading. Nothing was changed by this one: "
+                    "run the same command again"
+                )
 
     def desired(self, name: str) -> Desired:
         """All that the node shall hold."""

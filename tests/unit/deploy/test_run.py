@@ -24,7 +24,7 @@ class Hosts:
         self.asked: tuple[str, ...] = ()
         self.reads = 0
 
-    def read(self, *, contents: tuple[str, ...] = (), deep: bool = False) -> dict[str, Reading]:
+    def read(self, *, contents: tuple[str, ...] = (), deep: bool = False, alone: bool = False) -> dict[str, Reading]:
         self.reads += 1
         self.asked = contents
         return self.readings
