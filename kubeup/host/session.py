@@ -161,6 +161,11 @@ class Session:
 
         Raises HostsFailed with the reason for each that could not be reached.
         """
+        if failures := self.reach(nodes):
+            raise HostsFailed("connecting", failures)
+
+    def reach(self, nodes: Iterable[str] | None = None) -> list[HostFailure]:
+        """As ``connect``, for when some may be dead: the reason for each that could not be reached."""
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
         policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
@@ -178,9 +183,7 @@ class Session:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
         outcome = self.side_by_side(names, connect_to)
-        failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
-        if failures:
-            raise HostsFailed("connecting", failures)
+        return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
 
     def _connect_failure(self, name: str, error: Exception) -> HostFailure:
         target = self.cluster.ssh_target(self.cluster.node(name))
