@@ -7,6 +7,7 @@
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
+     ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
      └─ ValidationError     the cluster runs, but a check of it failed
 
 An error is written for the person at the terminal: what failed, where, and what to do.
@@ -67,6 +68,7 @@ class BusyError(KubeupError):
 
     def __init__(self, host: str, who: str, seconds: int) -> None:
         """``seconds``: how long it has been at work."""
+        self.who = who
         since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
         super().__init__(
             f"another kubeup is at work on this cluster, since {since} ({seconds} s ago): {who} (seen on {host}). "
@@ -81,6 +83,10 @@ class ComponentError(KubeupError):
 
 class LabError(KubeupError):
     """A throwaway host could not be made or removed."""
+
+
+class NodeError(KubeupError):
+    """A node could not be drained, or does not become ready. Says what keeps it, and what to do."""
 
 
 class ValidationError(KubeupError):

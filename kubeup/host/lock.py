@@ -6,6 +6,9 @@ ends with the connection, or when no sign of life has come for a while.
 
 from __future__ import annotations
 
+import getpass
+import os
+import socket
 import time
 from collections.abc import Iterable
 from importlib.resources import files
@@ -42,9 +45,10 @@ def refuse_busy(host: str, line: str) -> None:
 class Lock:
     """Holds hosts, from ``acquire`` to ``release``."""
 
-    def __init__(self, who: str) -> None:
-        """``who`` is what others are told: a command, a user and a machine."""
-        self._who = who
+    def __init__(self, job: str) -> None:
+        """``job`` is the command, which others are told."""
+        self._process = f" by {getpass.getuser()} on {socket.gethostname()} (process {os.getpid()})"
+        self._who = job + self._process
         self._channels: dict[str, Channel] = {}
         self._beating: gevent.Greenlet | None = None
 
@@ -58,16 +62,23 @@ class Lock:
 
         One after another: side by side, two kubeups could keep each other out.
 
-        Raises BusyError when another holds one of them; then none is held.
+        Those that this process holds already, by this lock or by another, stay held, and have no mark. Raises
+        BusyError when another process holds one; then none is held by this lock.
         """
         marks = {}
         for name, client in clients:
+            if name in self.held:
+                continue
             try:
                 marks[name] = self._acquire(name, client)
+            except BusyError as error:
+                if not error.who.endswith(self._process):
+                    self.release()
+                    raise
             except KubeupError:
                 self.release()
                 raise
-        self._beating = gevent.spawn(self._beat)
+        self._beating = self._beating or gevent.spawn(self._beat)
         return marks
 
     def _acquire(self, name: str, client: SSHClient) -> str:

@@ -32,7 +32,7 @@ from kubeup.host.difference import Change
 from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
-from kubeup.host.transfer import OUTPUT
+from kubeup.host.transfer import OUTPUT, exchange
 from kubeup.observer import Observer, Silent
 
 # pyinfra logs every failure as it happens; here they are gathered and told once, with their host and command.
@@ -167,6 +167,11 @@ class Session:
 
         Raises HostsFailed with the reason for each that could not be reached.
         """
+        if failures := self.reach(nodes):
+            raise HostsFailed("connecting", failures)
+
+    def reach(self, nodes: Iterable[str] | None = None) -> list[HostFailure]:
+        """As ``connect``, for when some may be dead: the reason for each that could not be reached."""
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
         policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
@@ -184,9 +189,20 @@ class Session:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
         outcome = self.side_by_side(names, connect_to)
-        failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
-        if failures:
-            raise HostsFailed("connecting", failures)
+        return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
+
+    def connect_some(self, nodes: Iterable[str]) -> list[str]:
+        """Connect to those of the nodes that answer, and return their names.
+
+        For jobs that one living node is enough for. Raises HostsFailed when there is none.
+        """
+        names = list(nodes)
+        try:
+            self.connect(names)
+        except HostsFailed:
+            if not any(self._hosts[name].connected for name in names):
+                raise
+        return [name for name in names if self._hosts[name].connected]
 
     def _connect_failure(self, name: str, error: Exception) -> HostFailure:
         target = self.cluster.ssh_target(self.cluster.node(name))
@@ -211,13 +227,13 @@ class Session:
             remedy = f"try: ssh {where}; set user: and key: in the inventory, or load the key into your agent"
         return HostFailure(name, f"ssh {where}", None, text, remedy)
 
-    def hold(self, nodes: Iterable[str], who: str) -> dict[str, str]:
+    def hold(self, nodes: Iterable[str], job: str) -> dict[str, str]:
         """Hold those of these nodes that are connected for this kubeup alone, until ``close``; marks of their records.
 
-        ``who`` tells others what they wait for. Raises BusyError when another kubeup holds one of them.
+        ``job`` tells others what they wait for. Raises BusyError when another kubeup holds one of them.
         """
         clients = [(name, getattr(self._hosts[name].connector, "client", None)) for name in nodes]
-        self._lock = Lock(who)
+        self._lock = self._lock or Lock(job)
         return self._lock.acquire(
             [(name, client) for name, client in clients if client is not None and self._hosts[name].connected]
         )
@@ -238,8 +254,10 @@ class Session:
 
         Never raises: a command that was cut off has no exit code, and stderr says why.
         """
-        self.commands[node] += 1
         host = self._hosts[node]
+        if not host.connected:
+            return Output("", f"{node} is not connected", None)
+        self.commands[node] += 1
         try:
             if timeout:
                 command.connector_arguments["_timeout"] = int(timeout + 1)
@@ -255,6 +273,33 @@ class Session:
     def shell(self, node: str, script: str, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Output:
         """Run a POSIX shell script as root on a node, with arguments as $1 and so on. ``timeout`` in seconds."""
         return self.run(node, privileged(script, *arguments, stdin=stdin), timeout=timeout)
+
+    def stream(
+        self,
+        node: str,
+        script: str,
+        *arguments: str,
+        source: Iterable[bytes] = (),
+        sink: Callable[[bytes], object] | None = None,
+        timeout: float = 120,
+    ) -> Output:
+        """Run a shell script as root with bytes for its standard input, and hand on the bytes that it prints.
+
+        For what is too large for memory, or not text: nothing of it is kept here or in a temporary file. ``timeout``:
+        seconds in which no byte moved. What ``sink`` or ``source`` raises is raised, and the script is cut off.
+        """
+        self.commands[node] += 1
+        client = getattr(self._hosts[node].connector, "client", None)
+        if client is None:
+            return Output("", f"{node} is not connected by SSH", None)
+        try:
+            stdout, stderr, code = exchange(client, privileged(script, *arguments), source, sink, timeout)
+        except TimeoutError:
+            return Output("", f"nothing moved for {timeout:.0f} s", None)
+        except (OSError, SSHException, EOFError) as error:
+            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        lines, _ = split_exit_code(stderr.splitlines())
+        return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
     def read(
         self,
