@@ -56,6 +56,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         unit(
             "keepalived.service",
             render("virtual_ip/keepalived.service.j2", address=address, device=device),
-            [trusted, certificate, check, config],
+            [check, config],
         ),
     ]
