@@ -6,9 +6,9 @@ On masters it also serves the virtual address, where there is one (see the role 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Certificate, File, Package, Resource, unit
+from kubeup.host.resources import Certificate, Cleanup, File, Package, Resource, unit
 from kubeup.roles.common import BALANCER_PORT, NODE_CA, Where, authority, certificate, nofile
-from kubeup.templates import render
+from kubeup.templates import render, text
 
 WHERE: Where = "nodes"
 
@@ -50,6 +50,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     )
     return [
         Package("haproxy", "haproxy"),
+        Cleanup("haproxy", text("balancer/cleanup.sh")),
         trusted,
         check,
         config,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import os
 import ssl
 import tempfile
@@ -39,7 +40,7 @@ class Answers:
     def longest_outage(self, since: float = 0.0) -> float:
         """Seconds between two good answers in a row, the longest that ended after ``since``; the end counts as one."""
         times = [0.0, *self.good, self.now()]
-        return max((b - a for a, b in zip(times, times[1:], strict=False) if b >= since), default=0.0)
+        return max((b - a for a, b in itertools.pairwise(times) if b >= since), default=0.0)
 
     def told(self) -> str:
         """For people: how many were answered, the longest outage, and each kind of failure once."""
@@ -47,7 +48,8 @@ class Answers:
         for _, what in self.bad:
             kinds[what] = kinds.get(what, 0) + 1
         failures = "; ".join(f"{count} x {what}" for what, count in kinds.items())
-        return f"{len(self.good)} answered, {len(self.bad)} not ({failures or '-'}), longest gap {self.longest_outage():.1f} s"
+        outage = self.longest_outage()
+        return f"{len(self.good)} answered, {len(self.bad)} not ({failures or '-'}); longest outage {outage:.1f} s"
 
 
 class Client:
