@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.run import VALIDATED, Run
@@ -40,6 +41,7 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
 
 
 class _Part:

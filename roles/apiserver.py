@@ -30,7 +30,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     version = cluster.versions.kubernetes
     programs = program("kubernetes", version, "kube-apiserver")
     # What clients outside may call it: the address that moves among the masters, or the user's own balancer.
-    outside = [str(name) for name in (cluster.api.address, (cluster.api.balancer or "").partition(":")[0]) if name]
+    outside = [str(name) for name in (cluster.api.address, cluster.api.balancer_host) if name]
     more_addresses = [name for name in outside if is_address(name)]
     more_names = [name for name in outside if not is_address(name)]
     serving = certificate(

@@ -143,6 +143,13 @@ def _connectable(text: str) -> str:
     return text
 
 
+def _balancer(text: str) -> str:
+    host, colon, port = text.partition(":")
+    if not host or (colon and not (port.isdigit() and 0 < int(port) < 65536)) or not is_dns_name(host.lower()):
+        refuse(f"{text!r} is not a balancer's host", "write HOST or HOST:PORT, e.g. api.example.com:6443")
+    return text
+
+
 def _port_range(text: str) -> str:
     match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
     if not match or not 0 < int(match[1]) <= int(match[2]) < 65536:
@@ -318,7 +325,12 @@ class Api(Value):
     """
 
     address: IPv4Address | None = None
-    balancer: Connectable | None = None
+    balancer: Annotated[str, AfterValidator(_balancer)] | None = None
+
+    @property
+    def balancer_host(self) -> str:
+        """The balancer's name or address, without its port; "" without a balancer."""
+        return (self.balancer or "").partition(":")[0]
 
 
 class Certificates(Value):

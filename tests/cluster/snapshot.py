@@ -71,8 +71,9 @@ find / \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o
 section contents
 # Left out: as above.
 find /etc /root /home /usr/local /opt /srv /var/lib -xdev \( -path /var/lib/systemd -o -path /var/lib/apt \
-    -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/status -o -path '/var/lib/dpkg/triggers/*' -o -path '/var/lib/ucf/*' \
-    -o -path '/etc/*passwd-' -o -path '/etc/*group-' -o -path '/etc/*shadow-' \) -prune -o -type f -print0 |
+    -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/status -o -path '/var/lib/dpkg/triggers/*' \
+    -o -path '/var/lib/ucf/*' -o -path '/etc/*passwd-' -o -path '/etc/*group-' -o -path '/etc/*shadow-' \) \
+    -prune -o -type f -print0 |
     xargs -0 sha256sum
 
 section run
@@ -81,7 +82,8 @@ section run
 #           /run/test-*                                    these tests' own
 #           /run/adduser                                   adduser's lock, of which packages make use
 find /run \( -path /run/systemd -o -path /run/user -o -path /run/udev -o -path /run/log -o -path '/run/test-*' \
-    -o -path '/run/sudo/ts/*' -o -path /run/adduser -o -path /run/motd.dynamic \) -prune -o -printf '%p %y %m %u:%g %l\n'
+    -o -path '/run/sudo/ts/*' -o -path /run/adduser -o -path /run/motd.dynamic \) -prune -o \
+    -printf '%p %y %m %u:%g %l\n'
 
 section packages
 dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'
