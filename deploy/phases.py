@@ -51,7 +51,10 @@ class _Part:
         raise NotImplementedError
 
     def changes(self, run: Run) -> dict[str, Change]:
-        return {name: change.part(self.chooses) for name, change in run.changes.items()}
+        return {
+            name: change.part(lambda item, name=name: self.chooses(item) and (name, item.key) not in run.placed)  # type: ignore[misc]
+            for name, change in run.changes.items()
+        }
 
     def run(self, run: Run) -> None:
         run.session.apply(self.title, self.changes(run), run.vault)

@@ -12,7 +12,7 @@ from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed
 from kubeup.host.difference import Change, Desired, difference
-from kubeup.host.reading import Reading
+from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
 from kubeup.roles import (
@@ -32,6 +32,7 @@ from kubeup.roles import (
     scheduler,
     virtual_ip,
 )
+from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
@@ -65,11 +66,13 @@ class Run:
     """Whether large files are hashed too, instead of being known by size and time."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+    placed: set[tuple[str, Key]] = field(default_factory=set)
+    """Items of the difference (node, key) that a phase has applied ahead of the one that they belong to."""
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
-        return self.session.read(contents=(*PUBLIC, VALIDATED), deep=self.deep)
+        return self.session.read(contents=(*PUBLIC, VALIDATED, FIRST_START), deep=self.deep)
 
     @cached_property
     def vault(self) -> Vault:

@@ -1,5 +1,6 @@
 """Bring a cluster to what its inventory says, and prove that it works."""
 
+from kubeup.deploy.members import Members
 from kubeup.deploy.phases import Converge, Distribute, Phase, Preflight, Tidy, Validate
 from kubeup.deploy.under_pyinfra import declare
 from kubeup.roles import (
@@ -24,6 +25,7 @@ PHASES: list[Phase] = [
     Converge("Authorities", roles=[authorities]),
     Distribute(),
     Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
+    Members(),
     # Every member must be configured before one waits for a quorum of them.
     Converge("etcd", roles=[etcd]),
     Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),

@@ -337,6 +337,11 @@ class Cluster(Settings):
         return tuple(n for n in self.nodes if n.is_master)
 
     @property
+    def members(self) -> tuple[Node, ...]:
+        """The hosts that have a member of etcd, in the inventory's order."""
+        return self.masters
+
+    @property
     def minions(self) -> tuple[Node, ...]:
         """The nodes that run users' pods, in the inventory's order."""
         return tuple(n for n in self.nodes if n.is_minion)
@@ -376,7 +381,7 @@ class Cluster(Settings):
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
         """The client URL of each etcd member."""
-        return tuple(f"https://{n.address}:2379" for n in self.masters)
+        return tuple(f"https://{n.address}:2379" for n in self.members)
 
 
 def api_endpoint(cluster: Cluster) -> str:

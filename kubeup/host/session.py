@@ -27,7 +27,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostFailure, HostsFailed
-from kubeup.host.converge import Material, converge
+from kubeup.host.converge import APPLY, Material, Payload, converge
 from kubeup.host.difference import Change
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
@@ -42,6 +42,9 @@ logging.getLogger("paramiko").propagate = False
 
 CONNECT_TIMEOUT = 10
 """Seconds that a host may take to answer."""
+
+APPLY_TIMEOUT = 600
+"""Seconds that one node may take for a change that is applied by itself: packages may have to be installed."""
 
 KEEPALIVE = 15
 """Seconds between signs of life on an idle connection, so that firewalls on the way do not forget it."""
@@ -299,6 +302,23 @@ class Session:
         if failures:
             raise HostsFailed(title, failures)
         self.observer.phase_done(title, time.monotonic() - started)
+
+    def place(self, title: str, name: str, change: Change, material: Material) -> None:
+        """Apply a change without large files to one node, in one command: for phases that take a node at a time.
+
+        Not by an operation of pyinfra's, so also within one (see kubeup.deploy.under_pyinfra). Raises HostsFailed.
+        """
+        if not change:
+            return
+        started = time.monotonic()
+        self.observer.host_started(title, name)
+        payload = Payload(change, material)
+        command = privileged(APPLY, payload.sha256, name="kubeup-apply", stdin=payload)
+        change.dirty.clear()  # it is in the payload
+        output = self.run(name, command, timeout=APPLY_TIMEOUT)
+        self.observer.host_done(title, name, time.monotonic() - started, len(change.items), not output.ok)
+        if not output.ok:
+            raise HostsFailed(title, [failure(name, f"{title}: applying the change (kubeup-apply)", output)])
 
     def _operation_failure(self, title: str, name: str, meta: OperationMeta) -> HostFailure:
         command = (meta._commands or [None])[-1]
