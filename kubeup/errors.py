@@ -6,6 +6,7 @@
      ├─ LabError            a throwaway host could not be made or removed
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
+     ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
      └─ ValidationError     the cluster runs, but a check of it failed
 
 An error is written for the person at the terminal: what failed, where, and what to do.
@@ -66,6 +67,10 @@ class ComponentError(KubeupError):
 
 class LabError(KubeupError):
     """A throwaway host could not be made or removed."""
+
+
+class NodeError(KubeupError):
+    """A node could not be drained, or does not become ready. Says what keeps it, and what to do."""
 
 
 class ValidationError(KubeupError):

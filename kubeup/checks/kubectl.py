@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from kubeup.cluster import Cluster
@@ -13,24 +14,30 @@ from kubeup.host.session import Output, Session, failure
 KUBECTL = "KUBECACHEDIR=/var/lib/kubeup/kubectl /opt/kubeup/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 
-class Kubectl:
-    """kubectl on the first master that answers."""
+# What kubectl says when its apiserver, which is the master's own, does not run.
+NO_API = re.compile(r"^(The connection to the server \S+ was refused|Unable to connect to the server)", re.MULTILINE)
 
-    def __init__(self, cluster: Cluster, session: Session) -> None:
+
+class Kubectl:
+    """kubectl on the first master that answers and whose apiserver does."""
+
+    def __init__(self, cluster: Cluster, session: Session, *, avoid: str = "") -> None:
+        """``avoid``: a master to ask last, because its apiserver is about to stop."""
         self._session = session
-        self._masters = [master.name for master in cluster.masters]
+        self._masters = sorted((master.name for master in cluster.masters), key=lambda name: name == avoid)
 
     def script(self, script: str, *arguments: str, stdin: str | None = None, timeout: float = 120) -> Output:
         """Run a shell script in which ``kubectl`` is a function; ``timeout`` in seconds.
 
-        Another master is tried when the connection to one is gone; otherwise the answer of the first counts.
+        Another master is tried when one cannot be reached, or its apiserver cannot; otherwise the answer of the first
+        counts. So a script must be one that can be run again.
         """
         output = Output("", "there is no master", None)
         for master in self._masters:
             output = self._session.shell(
                 master, f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}', *arguments, stdin=stdin, timeout=timeout
             )
-            if output.exit_code is not None:
+            if output.exit_code is not None and (output.ok or not NO_API.search(output.stderr)):
                 break
         return output
 
@@ -47,3 +54,7 @@ class Kubectl:
         """The items of `kubectl get ... -o json`. Raises HostsFailed."""
         items: list[dict[str, Any]] = json.loads(self.checked('kubectl get "$@" -o json', *arguments))["items"]
         return items
+
+    def node(self, name: str) -> dict[str, Any] | None:
+        """The Node object of that name, or None. Raises HostsFailed."""
+        return next(iter(self.get("nodes", f"--field-selector=metadata.name={name}")), None)

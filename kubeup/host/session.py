@@ -221,8 +221,10 @@ class Session:
 
         Never raises: a command that was cut off has no exit code, and stderr says why.
         """
-        self.commands[node] += 1
         host = self._hosts[node]
+        if not host.connected:
+            return Output("", f"{node} is not connected", None)
+        self.commands[node] += 1
         try:
             if timeout:
                 command.connector_arguments["_timeout"] = int(timeout + 1)

@@ -1,0 +1,41 @@
+"""Which master is asked."""
+
+from typing import Any
+
+import pytest
+
+from kubeup.checks.kubectl import Kubectl
+from kubeup.host.session import Output
+
+REFUSED = Output("", "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host?", 1)
+GONE = Output("", "n1 is not connected", None)
+
+
+class Masters:
+    def __init__(self, **answers: Output) -> None:
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def shell(self, name: str, *_: str, **__: Any) -> Output:
+        self.asked.append(name)
+        return self.answers.get(name, Output("ok", "", 0))
+
+
+@pytest.mark.parametrize("down", [REFUSED, GONE])
+def test_another_master_is_asked_when_one_cannot_be(world: Any, down: Output) -> None:
+    masters = Masters(n1=down)
+    assert Kubectl(world.cluster("ai ai ai"), masters).script("true").ok  # type: ignore[arg-type]
+    assert masters.asked == ["n1", "n2"]
+
+
+def test_the_answer_of_the_first_counts_also_when_it_is_no(world: Any) -> None:
+    masters = Masters(n1=Output("", "Error from server (NotFound): nodes not found", 1))
+    assert not Kubectl(world.cluster("ai ai ai"), masters).script("true").ok  # type: ignore[arg-type]
+    assert masters.asked == ["n1"]
+
+
+def test_a_master_whose_apiserver_is_about_to_stop_is_asked_last(world: Any) -> None:
+    masters = Masters()
+    Kubectl(world.cluster("ai ai ai"), masters, avoid="n1").script("true")  # type: ignore[arg-type]
+    Kubectl(world.cluster("ai i"), masters, avoid="n1").script("true")  # type: ignore[arg-type]
+    assert masters.asked == ["n2", "n1"]
