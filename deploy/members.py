@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from kubeup.checks.preflight import APISERVER
 from kubeup.deploy.run import Run
-from kubeup.errors import HostsFailed, KubeupError
+from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Item
 from kubeup.host.reading import Key, Reading
 from kubeup.host.session import Output, failure
 from kubeup.roles.etcd import DATA, ETCDCTL, FIRST_START, MEMBERS, WAL, peer_url
+from kubeup.roles.etcd_client import access, etcdctl
 
 UNIT = "etcd.service"
-APISERVER = "kube-apiserver.service"
 
 CHANGE_LIMIT = 60
 """Seconds after which a change of members that etcd refuses is given up. It refuses any for 5 s after the last one."""
@@ -439,6 +440,32 @@ class Members:
     def _journal(self, run: Run, name: str, output: Output) -> Output:
         journal = run.session.shell(name, f"journalctl --no-pager -o cat -n 15 -u {UNIT}")
         return Output(output.stdout, f"{output.stderr}\n{journal.stdout}", output.exit_code)
+
+
+@dataclass(frozen=True)
+class ExistingEtcd:
+    """Sees that an etcd which is not kubeup's takes the masters' certificate, before an apiserver is given it."""
+
+    title: str = "Existing etcd"
+
+    def run(self, run: Run) -> None:
+        if not run.cluster.etcd.endpoints:
+            return
+        new = [m for m in run.cluster.masters if ("unit", APISERVER) in _differing(run, m.name)]
+        commands = {m.name: etcdctl(access(run.cluster, m, run.vault.trust)) for m in new}
+        outputs = run.session.side_by_side(
+            commands, lambda name: run.session.shell(name, f"{commands[name]} endpoint health 2>&1")
+        )
+        failures: list[HostFailure] = []
+        for name, output in outputs.items():
+            if isinstance(output, Exception):
+                raise output
+            if not output.ok:
+                told = failure(name, "etcdctl endpoint health", output)
+                remedy = "do ca:, certificate: and key: under etcd: in the inventory belong to this etcd?"
+                failures.append(replace(told, remedy=remedy))
+        if failures:
+            raise HostsFailed("asking the etcd of the inventory", failures)
 
 
 def _settled(run: Run, seat: Seat) -> bool:

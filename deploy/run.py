@@ -26,6 +26,7 @@ from kubeup.roles import (
     controller_manager,
     desired_state,
     etcd,
+    etcd_client,
     flannel,
     kube_proxy,
     kubelet,
@@ -39,6 +40,7 @@ ROLES: tuple[Role, ...] = (
     base,
     containerd,
     etcd,
+    etcd_client,
     apiserver,
     controller_manager,
     scheduler,
@@ -78,12 +80,12 @@ class Run:
     def vault(self) -> Vault:
         """The cluster's authorities, and the component store."""
         masters = {node.name: self.readings[node.name] for node in self.cluster.masters}
-        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch, self.cluster.etcd)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
         """What differs on each node from what the inventory says."""
-        return {node.name: self._change(node.name) for node in self.cluster.nodes}
+        return {node.name: self._change(node.name) for node in self.cluster.hosts}
 
     def desired(self, name: str) -> Desired:
         """All that the node shall hold."""
@@ -102,7 +104,7 @@ class Run:
         """A digest of all that is desired, on all nodes."""
         parts = [
             part
-            for node in self.cluster.nodes
+            for node in self.cluster.hosts
             for key, (_, resource) in sorted(self.desired(node.name).items(), key=lambda item: item[0])
             for part in (node.name, *key, resource.want)
         ]

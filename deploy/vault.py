@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from kubeup.cluster.certificates import Authority, CertificateSpec, describe, issue, new_authority, new_key_pair
-from kubeup.cluster.trust import AUTHORITIES, SERVICE_ACCOUNTS, Trust
+from kubeup.cluster.model import Etcd
+from kubeup.cluster.trust import AUTHORITIES, EXISTING_ETCD, SERVICE_ACCOUNTS, ExistingEtcd, Trust
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.reading import Reading
@@ -24,11 +26,17 @@ class Vault:
     """
 
     def __init__(
-        self, masters: Mapping[str, Reading], store: Store, fetch: Callable[[str, str], str], arch: Callable[[str], str]
+        self,
+        masters: Mapping[str, Reading],
+        store: Store,
+        fetch: Callable[[str, str], str],
+        arch: Callable[[str], str],
+        etcd: Etcd | None = None,
     ) -> None:
         """``masters``: readings with the contents of PUBLIC. ``fetch(node, path)`` returns the text of a file there.
 
-        ``arch(node)`` is the architecture of a node. Raises KubeupError when masters hold different authorities.
+        ``arch(node)`` is the architecture of a node; ``etcd`` is one that is not kubeup's.
+        Raises KubeupError when masters hold different authorities.
         """
         self.unpacker = UNPACKER
         self._store = store
@@ -39,7 +47,7 @@ class Vault:
         self._holders = {name: _holders(masters, path, KEYS[name]) for name, path in CERTIFICATES.items()}
         self._holders[SERVICE_ACCOUNTS] = _holders(masters, SERVICE_ACCOUNTS_PUBLIC, KEYS[SERVICE_ACCOUNTS])
         authorities = {name: self._authority(name, masters) for name in AUTHORITIES}
-        self.trust = Trust(authorities, self._service_accounts(masters))
+        self.trust = Trust(authorities, self._service_accounts(masters), self._existing(etcd))
 
     def __repr__(self) -> str:
         return "<Vault>"
@@ -60,6 +68,13 @@ class Vault:
         made = new_authority(name)
         self._keys[name] = made.key_pem or ""
         return Authority(name, made.certificate_pem)
+
+    def _existing(self, etcd: Etcd | None) -> ExistingEtcd | None:
+        """What opens an etcd that is not kubeup's, as the files on this machine have it."""
+        if etcd is None or not (etcd.endpoints and etcd.ca and etcd.certificate and etcd.key):
+            return None
+        self._keys[EXISTING_ETCD] = _pem(etcd.key, "PRIVATE KEY")
+        return ExistingEtcd(_pem(etcd.ca, "CERTIFICATE"), _pem(etcd.certificate, "CERTIFICATE"))
 
     def _service_accounts(self, masters: Mapping[str, Reading]) -> str:
         pem = self._found(SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_PUBLIC, masters)
@@ -96,6 +111,18 @@ class Vault:
             found.verify()
             self._artifacts[key] = found
         return self._artifacts[key]
+
+
+def _pem(path: Path, what: str) -> str:
+    """The text of a PEM file. Raises KubeupError when it cannot be read or holds something else; never shows it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise KubeupError(f"{path} (etcd: in the inventory) cannot be read: {reason}") from None
+    if f"{what}-----" not in text:
+        raise KubeupError(f"{path} (etcd: in the inventory) is no {what.lower()} in PEM form")
+    return text
 
 
 def _holders(masters: Mapping[str, Reading], public: str, private: str) -> list[str]:

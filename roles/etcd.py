@@ -8,7 +8,7 @@ from kubeup.roles.common import BIN, Where, authority, certificate, nofile, prog
 from kubeup.roles.flannel import ETCD_PREFIX, network_config
 from kubeup.templates import render
 
-WHERE: Where = "masters"
+WHERE: Where = "members"
 
 APISERVER_USER = "kube-apiserver"
 """The common name of the apiserver's client certificate, which is its user in etcd."""

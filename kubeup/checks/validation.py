@@ -79,7 +79,10 @@ class Proof:
 
     def on_every_node(self, ask: Callable[[str], None]) -> None:
         """Ask on all nodes side by side. Raises CheckFailed with what is wrong on each."""
-        names = [node.name for node in self.cluster.nodes]
+        self.on_each([node.name for node in self.cluster.nodes], ask)
+
+    def on_each(self, names: Sequence[str], ask: Callable[[str], None]) -> None:
+        """Ask on these hosts side by side. Raises CheckFailed with what is wrong on each."""
         outcome = self.session.side_by_side(names, ask)
         wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
         if wrong:
@@ -152,7 +155,7 @@ def services_run(proof: Proof) -> str:
         if broken:
             raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
 
-    proof.on_every_node(ask)
+    proof.on_each([host.name for host in proof.cluster.hosts], ask)
     return "all services run"
 
 

@@ -11,7 +11,18 @@ ETCD = "etcd-ca"
 FRONT_PROXY = "front-proxy-ca"
 SERVICE_ACCOUNTS = "service-accounts"
 
+EXISTING_ETCD = "existing-etcd"
+"""The secret that is the client key for an etcd that is not kubeup's."""
+
 AUTHORITIES = (KUBERNETES, ETCD, FRONT_PROXY)
+
+
+@dataclass(frozen=True)
+class ExistingEtcd:
+    """What opens an etcd that is not kubeup's, in PEM: its authority's certificate, and the client's for apiservers."""
+
+    ca_pem: str
+    certificate_pem: str
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,7 @@ class Trust:
 
     authorities: Mapping[str, Authority] = field(default_factory=dict)
     service_accounts_pem: str = ""
+    existing_etcd: ExistingEtcd | None = None
 
     @property
     def identity(self) -> str:
@@ -31,7 +43,9 @@ class Trust:
         return self.authorities[authority].certificate_pem
 
     def fingerprint(self, name: str) -> str:
-        """The SHA-256 of an authority's certificate, or of the service accounts' public key, in hex."""
+        """The SHA-256 of an authority's certificate, or of what is public of a secret, in hex."""
+        if name == EXISTING_ETCD and self.existing_etcd:
+            return hashlib.sha256(self.existing_etcd.certificate_pem.encode()).hexdigest()
         if name == SERVICE_ACCOUNTS:
             return hashlib.sha256(self.service_accounts_pem.encode()).hexdigest()
         return self.authorities[name].fingerprint

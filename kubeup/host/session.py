@@ -104,10 +104,10 @@ class Session:
         """How many commands were run on each host."""
         self._accept = accept_new_host_keys
         target = connector or (lambda node: (node.name, ssh_data(cluster, node, accept_new_host_keys=self._accept)))
-        names = [target(node) for node in cluster.nodes]
+        names = [target(node) for node in cluster.hosts]
         self._inventory = Inventory((names, {}))
         self._hosts: dict[str, Host] = {
-            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.nodes, names, strict=True)
+            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.hosts, names, strict=True)
         }
         self._node_names = {host.name: node for node, host in self._hosts.items()}
         self._new_state()
@@ -121,7 +121,7 @@ class Session:
         session.commands = Counter()
         session._accept = False
         session._inventory = state.inventory
-        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.nodes}
+        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
         session._node_names = {name: name for name in session._hosts}
         session._state = state
         return session

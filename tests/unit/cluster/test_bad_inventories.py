@@ -249,7 +249,7 @@ def test_the_error_reads_well(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "The inventory cannot be used:\n"
         f"  {tmp_path}/cluster.yaml:2: unknown role 'x'\n"
-        "      write a (master), i (minion) or ai (both)"
+        "      write a (master), i (minion), ai (both) or etcd (a member of etcd alone)"
     )
     assert caught.value.exit_code == 2
 

@@ -26,7 +26,7 @@ KINDS = {
         "flannel": {"store": store},
         "kube_proxy": {"mode": mode},
     }
-    for roles in ("ai i i", "ai ai ai", "a i")
+    for roles in ("ai i i", "ai ai ai", "a i", "etcd ai i", "etcd etcd etcd a a i")
     for store in ("kubernetes", "etcd")
     for mode in ("iptables", "nftables")
 }
@@ -40,7 +40,7 @@ def cluster(request: pytest.FixtureRequest, world: Any) -> Any:
 @pytest.fixture
 def hosts(cluster: Any, world: Any) -> dict[str, list[Resource]]:
     """What each node shall hold. (That this raises nothing says that no two roles claim one path.)"""
-    return {node.name: [resource for _, resource in world.desired(cluster, node).values()] for node in cluster.nodes}
+    return {node.name: [resource for _, resource in world.desired(cluster, node).values()] for node in cluster.hosts}
 
 
 def of_kind(kind: type, hosts: dict[str, list[Resource]]) -> Iterator[Any]:
@@ -243,9 +243,13 @@ def test_another_node_changes_nothing_on_a_minion_that_was_there(world: Any) -> 
 
 
 def test_where_roles_apply(world: Any) -> None:
-    a, i, ai = world.cluster("a i ai").nodes
-    for role in ROLES:
-        assert (applies(role, a), applies(role, i), applies(role, ai)) == (True, role.WHERE == "nodes", True)
+    where = {"masters": "a ai", "nodes": "a i ai", "members": "a ai", "hosts": "a i ai"}
+    apart = {"masters": "a ai", "nodes": "a i ai", "members": "etcd", "hosts": "a i ai etcd"}
+    for roles, expected in (("a i ai", where), ("a i ai etcd", apart)):
+        cluster = world.cluster(roles)
+        for role in ROLES:
+            having = [str(host.role) for host in cluster.hosts if applies(role, cluster, host)]
+            assert having == expected[role.WHERE].split(), role
 
 
 def test_every_role_has_its_phase() -> None:
