@@ -44,9 +44,6 @@ class Member:
     """It gets a copy of the data, and does not decide yet."""
     answers: bool = False
     leader: bool = False
-    version: str = ""
-    db_size: int = 0
-    """Bytes that its database takes on the disk."""
 
     @property
     def started(self) -> bool:
@@ -212,8 +209,6 @@ def _member(listed: Mapping[str, Any], status: Mapping[str, Any] | None) -> Memb
         learner=listed.get("isLearner", False),
         answers=status is not None,
         leader=status is not None and status.get("leader") == listed["ID"],
-        version=status["version"] if status else "",
-        db_size=status.get("dbSize", 0) if status else 0,
     )
 
 
@@ -267,7 +262,8 @@ def remove_member(run: Run, name: str) -> None:
     address = next((peer_url(node) for node in run.cluster.members if node.name == name), None)
     member = next((m for m in now if m.name == name or address in m.peer_urls), None)
     if member:
-        _unsettle(run, [node.name for node in run.cluster.members if node.name != name])
+        run.hold()
+        _unsettle(run, [node.name for node in run.cluster.members if node.name in run.readings])
         _remove(run, source, now, member)
 
 
@@ -297,10 +293,12 @@ def _hex(member: Member) -> str:
 
 
 def _seats(run: Run) -> list[Seat]:
-    return [_seat(node.name, peer_url(node), run.readings[node.name]) for node in run.cluster.members]
+    return [_seat(node.name, peer_url(node), run.readings.get(node.name)) for node in run.cluster.members]
 
 
-def _seat(name: str, url: str, reading: Reading) -> Seat:
+def _seat(name: str, url: str, reading: Reading | None) -> Seat:
+    if reading is None:  # this run is not on that host: what lies there is left as it is
+        return Seat(name, url, data=True, first_start=False)
     return Seat(name, url, _data(reading), FIRST_START in reading.texts)
 
 
@@ -342,21 +340,24 @@ class Members:
 
     def run(self, run: Run) -> None:
         seats = _seats(run)
-        if all(_settled(run, seat) for seat in seats):
+        read = [s for s in seats if s.name in run.readings]
+        if all(_settled(run, seat) for seat in read):
             return
         ever_ready = [n for n, reading in run.readings.items() if _data(reading) and FIRST_START not in reading.texts]
         if not ever_ready:
-            self._bootstrap(run, seats)
+            self._bootstrap(run, read)
             return
         found = self._found(run, ever_ready, seats)
         if not found:
             return
-        to_do = steps(found[1], seats)
+        # Members on hosts that this run is not on are as they are; none is added there.
+        to_do = [s for s in steps(found[1], seats) if s.do == "remove" or s.name in run.readings]
         if not to_do:
             return
         started = time.monotonic()
         run.session.observer.phase_started(self.title)
-        _unsettle(run, [s.name for s in seats if ("file", MEMBERS) in _differing(run, s.name)])
+        run.hold()
+        _unsettle(run, [s.name for s in read if ("file", MEMBERS) in _differing(run, s.name)])
         for step in to_do:
             self._take(run, step)
         run.session.observer.phase_done(self.title, time.monotonic() - started)
@@ -380,6 +381,7 @@ class Members:
                 "Put back the host that has them, bring the cluster back from a backup (kubeup restore), "
                 "or begin anew with `kubeup destroy`"
             )
+        run.hold()
         run.on([s.name for s in seats], _WRITE, FIRST_START, text)
 
     def _found(self, run: Run, names: Sequence[str], seats: Sequence[Seat]) -> tuple[str, list[Member]] | None:
@@ -405,6 +407,7 @@ class Members:
         match step.do:
             case "remove":
                 if member:
+                    self._stop_apiserver(run, step.name)
                     _remove(run, source, now, member)
             case "update":
                 assert member  # noqa: S101 - for mypy: it was listed a moment ago
@@ -414,6 +417,11 @@ class Members:
                 self._promote(run, source, member)
             case "join":
                 self._join(run, source, step, url)
+
+    def _stop_apiserver(self, run: Run, name: str) -> None:
+        """Stop the apiserver that shall no longer use the member beside it: without that it takes 90 s to stop."""
+        if name in run.readings and ("unit", APISERVER) in _differing(run, name):
+            run.on([name], f"if systemctl is-active --quiet {APISERVER}; then systemctl stop {APISERVER}; fi")
 
     def _join(self, run: Run, source: str, step: Step, url: str) -> None:
         name = step.name
@@ -451,7 +459,7 @@ class ExistingEtcd:
     def run(self, run: Run) -> None:
         if not run.cluster.etcd.endpoints:
             return
-        new = [m for m in run.cluster.masters if ("unit", APISERVER) in _differing(run, m.name)]
+        new = [m for m in run.masters if ("unit", APISERVER) in _differing(run, m.name)]
         commands = {m.name: etcdctl(access(run.cluster, m, run.vault.trust)) for m in new}
         outputs = run.session.side_by_side(
             commands, lambda name: run.session.shell(name, f"{commands[name]} endpoint health 2>&1")

@@ -62,6 +62,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "etcd.service",
             render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host), first_start=FIRST_START),
             [*programs, *serves],
+            rereads=True,
         ),
     ]
     if cluster.flannel.store == "etcd":

@@ -29,7 +29,7 @@ def access(cluster: Cluster, node: Node, trust: Trust) -> Access:
     if trust.existing_etcd:
         ca = File(f"{PKI}/existing-etcd-ca.crt", trust.existing_etcd.ca_pem)
         shown = File(f"{PKI}/existing-etcd.crt", trust.existing_etcd.certificate_pem)
-        key = Secret(f"{PKI}/existing-etcd.key", EXISTING_ETCD, trust.fingerprint(EXISTING_ETCD))
+        key = Secret(f"{PKI}/existing-etcd.key", EXISTING_ETCD, trust.existing_etcd.identity)
         return Access(cluster.etcd_endpoints, ca.path, shown.path, key.path, [ca, shown, key])
     client = certificate(f"{PKI}/apiserver-etcd", trust, APISERVER_USER, "client", issuer=ETCD)
     # Its own member only, where it has one: etcd spreads the data, and a new master then changes nothing on the others.

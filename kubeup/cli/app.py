@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import components, lab
+from kubeup.cli import components, etcd, lab
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -32,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(components.app, name="components")
+app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
 
 INTERRUPTED = 130
@@ -43,7 +44,7 @@ def _common(
     inventory: Inventory = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    given_before_command(inventory)
+    given_before_command(inventory, context.invoked_subcommand or "")
     if version:
         plain_stdout(__version__)
     elif context.invoked_subcommand is None:
@@ -92,7 +93,7 @@ def up(
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep, alone=True) as run:
         execute(PHASES, run)
         if as_json:
             plain_stdout(
@@ -169,7 +170,7 @@ def destroy(
     from kubeup.deploy.destroy import PHASES
     from kubeup.deploy.phases import execute
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, alone=True) as run:
         if not yes:
             with paused(display):
                 names = ", ".join(node.name for node in run.cluster.hosts)

@@ -43,6 +43,7 @@ TAIL = """
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
 #api_port: 6443
+#certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #node_port_range: 30000-32767
 
 # For all nodes; what is not said is left to OpenSSH's config:

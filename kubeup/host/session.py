@@ -29,9 +29,10 @@ from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostFailure, HostsFailed
 from kubeup.host.converge import APPLY, Material, Payload, converge
 from kubeup.host.difference import Change
+from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
-from kubeup.host.transfer import OUTPUT
+from kubeup.host.transfer import OUTPUT, exchange
 from kubeup.observer import Observer, Silent
 
 # pyinfra logs every failure as it happens; here they are gathered and told once, with their host and command.
@@ -100,6 +101,9 @@ class Session:
         """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``."""
         self.cluster = cluster
         self.observer: Observer = observer or Silent()
+        self.before_change: Callable[[], None] = lambda: None
+        """Called before anything is changed on any host."""
+        self._lock: Lock | None = None
         self.commands: Counter[str] = Counter()
         """How many commands were run on each host."""
         self._accept = accept_new_host_keys
@@ -119,6 +123,8 @@ class Session:
         session.cluster = cluster
         session.observer = Silent()
         session.commands = Counter()
+        session.before_change = lambda: None
+        session._lock = None
         session._accept = False
         session._inventory = state.inventory
         session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
@@ -164,6 +170,11 @@ class Session:
 
         Raises HostsFailed with the reason for each that could not be reached.
         """
+        if failures := self.reach(nodes):
+            raise HostsFailed("connecting", failures)
+
+    def reach(self, nodes: Iterable[str] | None = None) -> list[HostFailure]:
+        """As ``connect``, for when some may be dead: the reason for each that could not be reached."""
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
         policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
@@ -181,9 +192,20 @@ class Session:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
         outcome = self.side_by_side(names, connect_to)
-        failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
-        if failures:
-            raise HostsFailed("connecting", failures)
+        return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
+
+    def connect_some(self, nodes: Iterable[str]) -> list[str]:
+        """Connect to those of the nodes that answer, and return their names.
+
+        For jobs that one living node is enough for. Raises HostsFailed when there is none.
+        """
+        names = list(nodes)
+        try:
+            self.connect(names)
+        except HostsFailed:
+            if not any(self._hosts[name].connected for name in names):
+                raise
+        return [name for name in names if self._hosts[name].connected]
 
     def _connect_failure(self, name: str, error: Exception) -> HostFailure:
         target = self.cluster.ssh_target(self.cluster.node(name))
@@ -208,8 +230,22 @@ class Session:
             remedy = f"try: ssh {where}; set user: and key: in the inventory, or load the key into your agent"
         return HostFailure(name, f"ssh {where}", None, text, remedy)
 
+    def hold(self, nodes: Iterable[str], job: str) -> dict[str, str]:
+        """Hold those of these nodes that are connected for this kubeup alone, until ``close``; marks of their records.
+
+        ``job`` tells others what they wait for. Raises BusyError when another kubeup holds one of them.
+        """
+        clients = [(name, getattr(self._hosts[name].connector, "client", None)) for name in nodes]
+        self._lock = self._lock or Lock(job)
+        return self._lock.acquire(
+            [(name, client) for name, client in clients if client is not None and self._hosts[name].connected]
+        )
+
     def close(self) -> None:
-        """End all connections."""
+        """Give held nodes back, and end all connections."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         for host in self._hosts.values():
             client = getattr(host.connector, "client", None) if host.connected else None
             if client is not None:  # pyinfra's own disconnect leaves the TCP connection open
@@ -241,17 +277,52 @@ class Session:
         """Run a POSIX shell script as root on a node, with arguments as $1 and so on. ``timeout`` in seconds."""
         return self.run(node, privileged(script, *arguments, stdin=stdin), timeout=timeout)
 
+    def stream(
+        self,
+        node: str,
+        script: str,
+        *arguments: str,
+        source: Iterable[bytes] = (),
+        sink: Callable[[bytes], object] | None = None,
+        timeout: float = 120,
+    ) -> Output:
+        """Run a shell script as root with bytes for its standard input, and hand on the bytes that it prints.
+
+        For what is too large for memory, or not text: nothing of it is kept here or in a temporary file. ``timeout``:
+        seconds in which no byte moved. What ``sink`` or ``source`` raises is raised, and the script is cut off.
+        """
+        self.commands[node] += 1
+        client = getattr(self._hosts[node].connector, "client", None)
+        if client is None:
+            return Output("", f"{node} is not connected by SSH", None)
+        try:
+            stdout, stderr, code = exchange(client, privileged(script, *arguments), source, sink, timeout)
+        except TimeoutError:
+            return Output("", f"nothing moved for {timeout:.0f} s", None)
+        except (OSError, SSHException, EOFError) as error:
+            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        lines, _ = split_exit_code(stderr.splitlines())
+        return Output(stdout, "\n".join(lines), code if code >= 0 else None)
+
     def read(
-        self, nodes: Iterable[str] | None = None, *, contents: tuple[str, ...] = (), deep: bool = False
+        self,
+        nodes: Iterable[str] | None = None,
+        *,
+        contents: tuple[str, ...] = (),
+        deep: bool = False,
+        alone: bool = False,
     ) -> dict[str, Reading]:
         """What the nodes (all when not given) are and hold, by name. One command a host.
 
-        Raises HostsFailed. (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
+        Raises HostsFailed, and BusyError where ``alone`` is asked for and another kubeup holds a node.
+        (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
         """
         fact = HostReading()
 
         def read_one(name: str) -> Reading | HostFailure:
-            output = self.run(name, fact.command(contents, deep), timeout=150)
+            output = self.run(name, fact.command(contents, deep, alone), timeout=150)
+            if alone:
+                refuse_busy(name, output.stdout.strip())
             try:
                 return fact.process(output.stdout.splitlines())
             except (ValueError, KeyError, IndexError) as error:
@@ -279,6 +350,7 @@ class Session:
         started = time.monotonic()
         if not changes:
             return
+        self._may_change()
         self.observer.phase_started(title)
         state = self._new_state()
         for name in changes:
@@ -305,6 +377,12 @@ class Session:
             raise HostsFailed(title, failures)
         self.observer.phase_done(title, time.monotonic() - started)
 
+    def _may_change(self) -> None:
+        """See that nobody else changes the cluster."""
+        self.before_change()
+        if self._lock is not None:
+            self._lock.check()
+
     def place(self, title: str, name: str, change: Change, material: Material) -> None:
         """Apply a change without large files to one node, in one command: for phases that take a node at a time.
 
@@ -312,6 +390,7 @@ class Session:
         """
         if not change:
             return
+        self._may_change()
         started = time.monotonic()
         self.observer.host_started(title, name)
         payload = Payload(change, material)
