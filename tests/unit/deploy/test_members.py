@@ -290,9 +290,8 @@ def make(world: Any) -> Any:
         for node in cluster.nodes:
             facts = world.host(node)
             up = node.name[1:] in have.split()
-            reading = (
-                world.holding(world.desired(world.cluster(before or roles), node), facts) if up else Reading(facts)
-            )
+            was = world.cluster(before or roles)
+            reading = world.holding(world.desired(was, was.node(node.name)), facts) if up else Reading(facts)
             if up:
                 reading.facts = replace(reading.facts, present=(WAL,))
             readings[node.name] = reading
