@@ -11,7 +11,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed, KubeupError
-from kubeup.host.difference import Change, Desired, difference
+from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
 from kubeup.host.reading import Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
@@ -63,10 +63,20 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    renewal: Renewal = nearly_over
+    """Which certificates are to be issued anew, though nothing else is wrong with them."""
+    job: str = "kubeup"
+    """The command, as other users are told of it while they have to wait."""
+    alone: bool = False
+    """Whether hosts are not even read while another kubeup holds the cluster."""
+    held: bool = False
     scope: frozenset[str] | None = None
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+
+    def __post_init__(self) -> None:
+        self.session.before_change = self.hold
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -87,7 +97,9 @@ class Run:
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
         names = None if self.whole else [node.name for node in self.nodes]
-        return self.session.read(names, contents=(*PUBLIC, VALIDATED), deep=self.deep)
+        return self.session.read(
+            names, contents=(*PUBLIC, VALIDATED), deep=self.deep, alone=self.alone and not self.held
+        )
 
     @cached_property
     def vault(self) -> Vault:
@@ -100,12 +112,31 @@ class Run:
                 f"none of the masters that answer ({', '.join(masters)}) holds the authorities of the cluster "
                 f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
             )
-        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+        arch = {name: reading.facts.arch for name, reading in self.readings.items()}
+        return Vault(masters, self.store, self.fetch, arch.__getitem__, self.cluster.certificates)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
         """What differs on each node from what the inventory says."""
         return {node.name: self._change(node.name) for node in self.nodes}
+
+    def hold(self) -> None:
+        """Hold the masters, so that no other kubeup changes the cluster meanwhile.
+
+        Called before the first change of whatever job; a job that does more than apply changes calls it by itself.
+        Raises BusyError when another does, KubeupError when one has done so since the hosts were read.
+        """
+        if self.held:
+            return
+        read = "readings" in self.__dict__
+        marks = self.session.hold([master.name for master in self.masters], self.job)
+        self.held = True
+        for name, mark in marks.items():
+            if read and mark != self.readings[name].mark:
+                raise KubeupError(
+                    f"another kubeup has changed {name} while this one was reading. Nothing was changed by this one: "
+                    "run the same command again"
+                )
 
     def desired(self, name: str) -> Desired:
         """All that the node shall hold."""
@@ -113,7 +144,7 @@ class Run:
         return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
 
     def _change(self, name: str) -> Change:
-        change = difference(name, self.desired(name), self.readings[name])
+        change = difference(name, self.desired(name), self.readings[name], renewal=self.renewal)
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:
             change.cluster = mark
