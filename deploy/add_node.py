@@ -43,7 +43,7 @@ def edit(path: Path, nodes: Sequence[NewNode]) -> tuple[Edited, list[str]]:
     problems = []
     missing = []
     for new in nodes:
-        there = next((node for node in cluster.nodes if same_host(cluster, node, new.target)), None)
+        there = next((node for node in cluster.hosts if same_host(cluster, node, new.target)), None)
         if there is None:
             missing.append(new)
         elif there.role != new.role or (new.name and there.name != new.name):
@@ -54,9 +54,7 @@ def edit(path: Path, nodes: Sequence[NewNode]) -> tuple[Edited, list[str]]:
         raise InventoryError(problems)
     edited = with_nodes(path, missing)
     names = [
-        node.name
-        for node in edited.cluster.nodes
-        if any(same_host(edited.cluster, node, new.target) for new in nodes)
+        node.name for node in edited.cluster.hosts if any(same_host(edited.cluster, node, new.target) for new in nodes)
     ]
     return edited, names
 
@@ -66,7 +64,7 @@ def add_nodes(edited: Edited, names: Sequence[str], session: Session, job: str) 
 
     Only they are spoken to, the masters, and where one of them is a master, all that list the masters.
     """
-    scope = affected(edited.cluster, names)
+    scope = affected(edited.cluster, [node for node in edited.cluster.hosts if node.name in names])
     left_out = reach(session, scope, needed=names)
     run = Run(edited.cluster, session, scope=frozenset(scope) - left_out.keys(), alone=True, job=job)
     execute(phases(edited), run)

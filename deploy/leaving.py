@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubeup.checks.kubectl import Kubectl
-from kubeup.cluster import Cluster
+from kubeup.cluster import Cluster, Node, Role
 from kubeup.deploy.destroy import removal
 from kubeup.deploy.drain import DRAIN_TIMEOUT, cordon, drain
 from kubeup.deploy.members import Member, members, remove_member, why_not_remove
@@ -22,15 +22,25 @@ GRACEFUL = ("keepalived.service", "kube-apiserver.service")
 """What is stopped before a master's host is cleaned, so that its clients are told: the rest is killed there."""
 
 
-def affected(cluster: Cluster, names: Sequence[str], *, with_masters_among: Sequence[str] | None = None) -> list[str]:
-    """The nodes that have to know when nodes of these names come or go: they themselves, and the masters.
+def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
+    """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
-    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them.
-    ``with_masters_among``: those of the names that are masters, when the cluster no longer knows them.
+    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. The
+    hosts of etcd, where a member is among them.
     """
-    masters = {master.name for master in cluster.masters}
-    among = [name for name in names if name in masters] if with_masters_among is None else with_masters_among
-    return [node.name for node in cluster.nodes if among or node.is_master or node.name in names]
+    member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
+    listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
+    names = {node.name for node in nodes}
+    return [
+        *(node.name for node in cluster.nodes if listed or node.is_master or node.name in names),
+        *(host.name for host in cluster.etcd_hosts if member or host.name in names),
+    ]
+
+
+def without(cluster: Cluster, name: str) -> Cluster:
+    """The cluster without a host."""
+    left = {field: tuple(h for h in getattr(cluster, field) if h.name != name) for field in ("nodes", "etcd_hosts")}
+    return cluster.model_copy(update=left)
 
 
 def reach(session: Session, names: Sequence[str], *, needed: Sequence[str] = ()) -> dict[str, str]:
@@ -163,7 +173,8 @@ kubectl apply --server-side --force-conflicts --field-manager=kubeup -f /etc/kub
 _LEASE = f"""
 etcdctl() {{ {ETCDCTL} "$@"; }}
 for key in $(etcdctl get --prefix "$1/subnets/" --keys-only); do
-    case $(etcdctl get --print-value-only "$key") in *"\\"PublicIP\\":\\"$2\\""*) etcdctl del "$key" >&2 || exit 1 ;; esac
+    lease=$(etcdctl get --print-value-only "$key") || exit 1
+    case $lease in *'"PublicIP":"'"$2"'"'*) etcdctl del "$key" >&2 || exit 1 ;; esac
 done
 """
 
@@ -197,17 +208,20 @@ _ALIVE = 'kubectl get --raw "/api/v1/nodes/$1/proxy/healthz" --request-timeout=1
 
 
 def refuse_living(run: Run, names: Sequence[str]) -> None:
-    """Raise NodeError for a node whose host cannot be cleaned, and that is not dead: its kubelet answers."""
-    inventory = {node.name for node in run.cluster.nodes}
+    """Raise NodeError for a node whose host cannot be cleaned, and that is not dead: its kubelet or etcd answers."""
+    now = members(run) if names and run.cluster.members else []
     for name in names:
-        if Kubectl(run.cluster, run.session, avoid=name).script(_ALIVE, name).ok:
-            why, mend = "cannot be reached by SSH", "mend the way to it (ssh, keys, firewall)"
-            if name not in inventory:
-                why, mend = "is not in the inventory", "put it there again, so that its host is known"
-            raise NodeError(
-                f"{name} {why}, but it is not dead: its kubelet answers. Nothing was changed. "
-                f"Either {mend}, or switch the host off; then run the same command again"
-            )
+        member = member_of(run.cluster, now, name)
+        answers = "etcd" if member and member.answers else "kubelet"
+        if answers == "kubelet" and not Kubectl(run.cluster, run.session, avoid=name).script(_ALIVE, name).ok:
+            continue
+        why, mend = "cannot be reached by SSH", "mend the way to it (ssh, keys, firewall)"
+        if name not in {host.name for host in run.cluster.hosts}:
+            why, mend = "is not in the inventory", "put it there again, so that its host is known"
+        raise NodeError(
+            f"{name} {why}, but it is not dead: its {answers} answers. Nothing was changed. "
+            f"Either {mend}, or switch the host off; then run the same command again"
+        )
 
 
 def leaving(
@@ -219,4 +233,3 @@ def leaving(
         *([LeaveEtcd(name)] if member else []),
         *([] if dead else [Clean(name)]),
     ]
-

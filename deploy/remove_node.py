@@ -19,6 +19,7 @@ from kubeup.deploy.leaving import (
     reach,
     refuse_living,
     tell_left_out,
+    without,
 )
 from kubeup.deploy.phases import Phase, execute
 from kubeup.deploy.run import Run
@@ -54,13 +55,15 @@ class Removal:
                 f"{', '.join(sorted(masters))}: without a master there is no cluster. "
                 "`kubeup destroy` takes it away; `kubeup replace-node` puts another host in a master's place"
             )
-        known = [node.name for node in cluster.nodes if node.name in names]
+        known = [node.name for node in cluster.hosts if node.name in names]
         try:
-            edited = without_nodes(path, cluster, known)
+            edited = without_nodes(path, known)
         except InventoryError as error:
             if not masters & set(names):
                 raise
-            remedy = "remove two at once (kubeup remove-node NAME NAME), or put another host in its place (replace-node)"
+            remedy = (
+                "remove two at once (kubeup remove-node NAME NAME), or put another host in its place (replace-node)"
+            )
             more = Problem("", f"without {', '.join(known)} the cluster would be as said above", remedy)
             raise InventoryError([*error.problems, more]) from error
         return cls(cluster, tuple(names), edited)
@@ -68,12 +71,13 @@ class Removal:
     @property
     def known(self) -> list[str]:
         """Those that the inventory has."""
-        return [node.name for node in self.cluster.nodes if node.name in self.names]
+        return [node.name for node in self.cluster.hosts if node.name in self.names]
 
-    @property
-    def masters(self) -> list[str]:
-        """Those that are masters."""
-        return [master.name for master in self.cluster.masters if master.name in self.names]
+    def affected(self, cluster: Cluster) -> list[str]:
+        """The hosts of a cluster that have to know: all, where it is not known what it is that went."""
+        if len(self.known) < len(self.names):
+            return [host.name for host in cluster.hosts]
+        return affected(cluster, [node for node in self.cluster.hosts if node.name in self.names])
 
     def run(
         self, session: Session, job: str, confirm: Confirm, *, timeout: float = DRAIN_TIMEOUT, force: bool = False
@@ -84,7 +88,7 @@ class Removal:
         of etcd would have no majority; HostsFailed when no master answers.
         """
         after = self.edited.cluster
-        away = reach(session, affected(self.cluster, self.known, with_masters_among=self.masters))
+        away = reach(session, self.affected(self.cluster))
         if all(master.name in away for master in after.masters):
             session.connect([master.name for master in after.masters])  # says why
         dead = {name: why for name, why in away.items() if name in self.names}
@@ -92,8 +96,8 @@ class Removal:
         def on(cluster: Cluster, names: Sequence[str], *, held: bool = True) -> Run:
             return Run(cluster, session, scope=frozenset(names) - away.keys(), alone=True, held=held, job=job)
 
-        masters = [master.name for master in self.cluster.masters]
-        first = on(self.cluster, [*masters, *self.known], held=False)
+        core = [node.name for node in (*self.cluster.masters, *self.cluster.members)]
+        first = on(self.cluster, [*core, *self.known], held=False)
         refuse_living(first, [name for name in self.names if name in dead or name not in self.known])
         if dead:
             confirm(dead)
@@ -101,12 +105,11 @@ class Removal:
         first.hold()
         cluster = self.cluster
         for name in self.names:
-            execute(self.leaving(name, name in dead, timeout, force), on(cluster, [*masters, name]))
+            execute(self.leaving(name, name in dead, timeout, force), on(cluster, [*core, name]))
             # The next must not ask a master that has just been cleaned.
-            left = tuple(node for node in cluster.nodes if node.name != name)
-            cluster = cluster.model_copy(update={"nodes": left})
+            cluster = without(cluster, name)
         self.edited.write()
-        last = on(after, affected(after, [], with_masters_among=self.masters))
+        last = on(after, self.affected(after))
         execute(self.rest(), last)
         tell_left_out(session, [name for name in away if name not in dead])
         return last
@@ -115,7 +118,7 @@ class Removal:
     def may_be_members(self) -> bool:
         """Whether there may be members of etcd among them: what the inventory no longer knows may be anything."""
         members = {node.name for node in self.cluster.members}
-        return any(name in members or name not in self.known for name in self.names)
+        return not self.cluster.etcd.endpoints and any(name in members or name not in self.known for name in self.names)
 
     def leaving(self, name: str, dead: bool, timeout: float, force: bool) -> list[Phase]:
         """The phases by which one of them leaves."""
@@ -124,6 +127,6 @@ class Removal:
 
     def rest(self) -> list[Phase]:
         """The phases by which the others come to know."""
-        addresses = {node.name: str(node.address) for node in self.cluster.nodes}
+        addresses = {node.name: str(node.address) for node in self.cluster.hosts}
         *converge, validate = up.PHASES
         return [*converge, *(Forget(name, addresses.get(name, "")) for name in self.names), validate]

@@ -7,11 +7,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeup.cluster import Cluster, Node, load
+from kubeup.cluster import Cluster, Node, Role, load
 from kubeup.cluster.editing import Edited, same_host, with_nodes, with_other_host
 from kubeup.deploy import up
 from kubeup.deploy.drain import DRAIN_TIMEOUT
-from kubeup.deploy.leaving import Belongs, Forget, Quorum, affected, leaving, reach, refuse_living, tell_left_out
+from kubeup.deploy.leaving import (
+    Belongs,
+    Forget,
+    Quorum,
+    affected,
+    leaving,
+    reach,
+    refuse_living,
+    tell_left_out,
+    without,
+)
 from kubeup.deploy.phases import Phase, Preflight, execute
 from kubeup.deploy.remove_node import Confirm
 from kubeup.deploy.run import Run
@@ -42,17 +52,17 @@ class Replacement:
     def of(cls, path: Path, name: str, target: str, new_name: str | None = None) -> Replacement:
         """What is to be done, for ``[user@]host[:port]``. Raises InventoryError, or NodeError; nothing is changed."""
         cluster = load(path)
-        old = next((node for node in cluster.nodes if node.name == name), None)
-        there = next((node for node in cluster.nodes if same_host(cluster, node, target)), None)
+        old = next((node for node in cluster.hosts if node.name == name), None)
+        there = next((node for node in cluster.hosts if same_host(cluster, node, target)), None)
         if there is not None:
             if there.name not in (name, new_name) and old is not None:
                 remedy = "name a host that is not in the cluster"
                 raise InventoryError([Problem(f"--with {target}", f"is the host of the node {there.name}", remedy)])
             return cls(cluster, None, name, there, with_nodes(path, []))
         if old is None:
-            raise NodeError(f"{name} is not in the inventory {path}; it has {', '.join(n.name for n in cluster.nodes)}")
-        edited = with_other_host(path, cluster, name, target, new_name)
-        new = edited.cluster.nodes[cluster.nodes.index(old)]
+            raise NodeError(f"{name} is not in the inventory {path}; it has {', '.join(n.name for n in cluster.hosts)}")
+        edited = with_other_host(path, name, target, new_name)
+        new = next(node for node in edited.cluster.hosts if node not in cluster.hosts)
         if old.name == new.name and [node.name for node in cluster.members] == [name]:
             raise NodeError(
                 f"{name} has the only member of etcd: a second must get its data before it goes, and so another name. "
@@ -63,8 +73,9 @@ class Replacement:
     @property
     def both(self) -> Cluster:
         """The cluster while both are there."""
-        nodes = tuple(node for node in self.cluster.nodes if node.name != self.new.name)
-        return self.cluster.model_copy(update={"nodes": (*nodes, self.new)})
+        cluster = without(self.cluster, self.new.name)
+        group = "etcd_hosts" if self.new.role is Role.ETCD else "nodes"
+        return cluster.model_copy(update={group: (*getattr(cluster, group), self.new)})
 
     def run(
         self,
@@ -82,7 +93,7 @@ class Replacement:
             one = name != new and self.old is not None
             arriving = stack.enter_context(connect(self.both if one else after))
             parting = arriving if one or self.old is None else stack.enter_context(connect(self.cluster))
-            scope = affected(after, [new])
+            scope = affected(after, [self.new])
             away = reach(arriving, scope, needed=[new])
 
             def on_new(cluster: Cluster, names: Sequence[str], *, held: bool = False) -> Run:
@@ -92,12 +103,12 @@ class Replacement:
             if self.old is not None:
                 # Before the old one goes: is the new host fit?
                 Preflight().run(on_new(after, scope))
-                away_of_old = reach(parting, [*(master.name for master in self.cluster.masters), name])
+                core = [node.name for node in (*self.cluster.masters, *self.cluster.members)]
+                away_of_old = reach(parting, [*core, name])
                 dead = {name: away_of_old[name]} if name in away_of_old else {}
-                masters = [master.name for master in self.cluster.masters]
 
                 def on_old(cluster: Cluster, *, held: bool) -> Run:
-                    scope = frozenset([*masters, name]) - away_of_old.keys()
+                    scope = frozenset([*core, name]) - away_of_old.keys()
                     return Run(cluster, parting, scope=scope, alone=True, held=held, job=job)
 
                 first = on_old(self.cluster, held=False)
@@ -107,7 +118,7 @@ class Replacement:
                 execute([Belongs([name])], first)
                 first.hold()
                 if new != name and not dead:
-                    execute(up.PHASES[:-1], on_new(self.both, affected(self.both, [new]), held=True))
+                    execute(up.PHASES[:-1], on_new(self.both, affected(self.both, [self.new]), held=True))
                     execute(self.parting(False, timeout, force), on_old(self.both, held=True))
                 else:
                     execute(self.parting(bool(dead), timeout, force), on_old(self.cluster, held=True))

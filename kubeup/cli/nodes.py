@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -74,7 +73,8 @@ def replace_node(
     name: Annotated[str, typer.Argument(help="The node whose host is replaced; it may be dead.")],
     host: Annotated[str, typer.Option("--with", help="[USER@]HOST[:PORT] of the host that comes in its place.")],
     new_name: Annotated[
-        str | None, typer.Option("--name", help="The new node's name [default: the old one's, if the inventory says it].")
+        str | None,
+        typer.Option("--name", help="The new node's name [default: the old one's, if the inventory says it]."),
     ] = None,
     force: Force = False,
     timeout: Timeout = 300,

@@ -19,7 +19,8 @@ from typing import Any
 import yaml
 
 from kubeup.cluster.addresses import Resolve, parse_host, resolve_address
-from kubeup.cluster.document import parse_document
+from kubeup.cluster.document import parse_document, read_document
+from kubeup.cluster.entries import Notes, read_entries
 from kubeup.cluster.inventory import check
 from kubeup.cluster.model import Cluster, Node, Role
 from kubeup.cluster.writing import parse_node_argument
@@ -99,9 +100,10 @@ def with_nodes(path: Path, nodes: Sequence[NewNode], resolve: Resolve = resolve_
     return _edited(path, edit, expected, resolve)
 
 
-def without_nodes(path: Path, cluster: Cluster, names: Sequence[str], resolve: Resolve = resolve_address) -> Edited:
-    """The inventory, which describes ``cluster``, without these nodes. Raises InventoryError as ``with_nodes``."""
-    indexes = sorted((i for i, node in enumerate(cluster.nodes) if node.name in names), reverse=True)
+def without_nodes(path: Path, names: Sequence[str], resolve: Resolve = resolve_address) -> Edited:
+    """The inventory without these nodes, which it has. Raises InventoryError as ``with_nodes``."""
+    entries = _names(path)
+    indexes = sorted((entries.index(name) for name in names), reverse=True)
 
     def edit(text: str) -> str:
         for i in indexes:
@@ -121,18 +123,17 @@ def without_nodes(path: Path, cluster: Cluster, names: Sequence[str], resolve: R
 
 def with_other_host(
     path: Path,
-    cluster: Cluster,
     name: str,
     target: str,
     new_name: str | None = None,
     resolve: Resolve = resolve_address,
 ) -> Edited:
-    """The inventory, which describes ``cluster``, with another host in the place of the node ``name``.
+    """The inventory with another host in the place of its node ``name``.
 
     The entry keeps what it says of the node (role, name, labels, taints) and loses what it says of the host (address,
     port, and user where ``target`` has one). Raises InventoryError as ``with_nodes``.
     """
-    i = [node.name for node in cluster.nodes].index(name)
+    i = _names(path).index(name)
     parts = parse_host(target)
     gone = ["address", "port", *(["user"] if parts.user else [])]
 
@@ -205,6 +206,13 @@ def parse_new_nodes(
 
 
 # Reading what comes of it
+
+
+def _names(path: Path) -> list[str]:
+    """The nodes' names in the order of the file, which is a valid inventory."""
+    document = read_document(path)
+    entries = [entry.fields for entry in read_entries(document, Notes(document, [])) if entry]
+    return [fields.get("name") or parse_host(fields["host"]).host.lower() for fields in entries]
 
 
 def _edited(path: Path, edit: Any, expected: Any, resolve: Resolve) -> Edited:

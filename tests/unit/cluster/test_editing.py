@@ -111,7 +111,7 @@ def test_every_layout_takes_a_node_and_gives_it_back(inventory: Path) -> None:
     assert edited.cluster.nodes[:-1] == cluster.nodes
     new = edited.cluster.nodes[-1]
     assert (new.role, new.host, new.user) == (Role.MINION, "10.0.0.4", "vcap")
-    written(without_nodes(inventory, edited.cluster, ["10.0.0.4"]))
+    written(without_nodes(inventory, ["10.0.0.4"]))
     # Only the line end of the last line, or the comma behind the last item, may be new.
     assert inventory.read_bytes().rstrip().replace(b"33},", b"33}") == before.rstrip()
 
@@ -119,7 +119,7 @@ def test_every_layout_takes_a_node_and_gives_it_back(inventory: Path) -> None:
 @pytest.mark.parametrize("index", [1, 2])
 def test_a_node_goes_from_every_layout(inventory: Path, index: int) -> None:
     cluster = load(inventory)
-    text = written(without_nodes(inventory, cluster, [cluster.nodes[index].name]))
+    text = written(without_nodes(inventory, [cluster.nodes[index].name]))
     left = [node for i, node in enumerate(cluster.nodes) if i != index]
     assert list(load(inventory).nodes) == left
     for comment in (
@@ -143,7 +143,7 @@ def test_the_first_and_two_at_once_go_from_every_layout(inventory: Path) -> None
     edited = with_nodes(inventory, [NewNode(Role.BOTH, "10.0.0.4"), NewNode(Role.BOTH, "10.0.0.5")])
     edited.write()
     gone = [cluster.nodes[0].name, cluster.nodes[1].name, "10.0.0.4"]
-    written(without_nodes(inventory, edited.cluster, gone))
+    written(without_nodes(inventory, gone))
     assert [node.name for node in load(inventory).nodes] == [
         "third" if "third" in edited.text else "10.0.0.3",
         "10.0.0.5",
@@ -154,7 +154,7 @@ def test_the_first_and_two_at_once_go_from_every_layout(inventory: Path) -> None
 def test_another_host_takes_a_nodes_place_in_every_layout(inventory: Path, index: int) -> None:
     cluster = load(inventory)
     old = cluster.nodes[index]
-    text = written(with_other_host(inventory, cluster, old.name, "root@10.0.0.9:2222"))
+    text = written(with_other_host(inventory, old.name, "root@10.0.0.9:2222"))
     new = load(inventory).nodes[index]
     assert (new.host, new.user, new.port, str(new.address)) == ("10.0.0.9", "root", 2222, "10.0.0.9")
     assert (new.role, new.labels, new.taints) == (old.role, old.labels, old.taints)
@@ -170,7 +170,7 @@ def test_the_new_host_may_have_another_name(layout: str, index: int, tmp_path: P
     path = tmp_path / "cluster.yaml"
     path.write_text(LAYOUTS[layout])
     cluster = load(path)
-    written(with_other_host(path, cluster, cluster.nodes[index].name, "10.0.0.9", "new"))
+    written(with_other_host(path, cluster.nodes[index].name, "10.0.0.9", "new"))
     assert load(path).nodes[index].name == "new"
     assert load(path).nodes[index].role == cluster.nodes[index].role
 
@@ -217,7 +217,7 @@ def test_what_is_said_of_a_new_node(tmp_path: Path) -> None:
 def test_a_comment_further_in_goes_with_its_entry_and_one_beside_the_entries_stays(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(BLOCK)
-    edited = without_nodes(path, load(path), ["10.0.0.2"])
+    edited = without_nodes(path, ["10.0.0.2"])
     assert changed(edited)[0] == [
         "  - i: vcap@10.0.0.2",
         '    labels: {disk: "ssd"}   # twice',
@@ -226,10 +226,18 @@ def test_a_comment_further_in_goes_with_its_entry_and_one_beside_the_entries_sta
     assert "  # the third" in edited.text
 
 
+def test_hosts_of_etcd_are_found_among_the_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("nodes:\n  - etcd: 10.0.0.7\n  - ai: 10.0.0.1\n  - i: 10.0.0.2\n")
+    assert changed(without_nodes(path, ["10.0.0.2"])) == (["  - i: 10.0.0.2"], [])
+    assert changed(with_other_host(path, "10.0.0.1", "10.0.0.3")) == (["  - ai: 10.0.0.1"], ["  - ai: 10.0.0.3"])
+    assert changed(with_other_host(path, "10.0.0.7", "10.0.0.3")) == (["  - etcd: 10.0.0.7"], ["  - etcd: 10.0.0.3"])
+
+
 def test_a_removed_entry_takes_its_own_line_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "cluster.yaml"
     path.write_text(LINES)
-    assert changed(without_nodes(path, load(path), ["10.0.0.2"])) == (["    {i: vcap@10.0.0.2},    # the second"], [])
+    assert changed(without_nodes(path, ["10.0.0.2"])) == (["    {i: vcap@10.0.0.2},    # the second"], [])
 
 
 # What cannot be, and what must not be written
@@ -270,7 +278,7 @@ def test_a_text_of_words_has_no_place_for_a_name(tmp_path: Path) -> None:
     with pytest.raises(InventoryError, match="no place for a name"):
         with_nodes(path, [NewNode(Role.MINION, "10.0.0.4", name="four")])
     with pytest.raises(InventoryError, match="cannot edit"):
-        with_other_host(path, load(path), "10.0.0.2", "10.0.0.4", "four")
+        with_other_host(path, "10.0.0.2", "10.0.0.4", "four")
 
 
 def test_mode_and_link_are_kept(tmp_path: Path) -> None:
