@@ -42,9 +42,11 @@ class Changing(Deployed):
                 address = self.address(name)
                 kept.append(f"  - {{role: {role}, name: {name}, host: {address}, address: {address}}}")
         self.lab.inventory.write_text("\n".join(kept) + "\n")
-        self.masters = [name for name, role in wanted.items() if "a" in role]
 
-    masters: list[str]
+    def become(self, roles: str) -> None:
+        """Give the hosts these roles."""
+        self.roles(roles)
+        self.kubeup("up")
 
     def members(self, asked: str) -> dict[str, str]:
         """The members of etcd as one of them says: "voter" or "learner" by name, "" for one that has not started."""
@@ -61,9 +63,8 @@ class Changing(Deployed):
         self.lab.exec(master, "kubectl", "create", "configmap", name, "--from-literal=a=b")
 
     def has(self, name: str, master: str) -> bool:
-        return "b" in self.lab.exec(
-            master, "kubectl", "get", "configmap", name, "-o", "jsonpath={.data.a}", check=False
-        )
+        asking = ("kubectl", "get", "configmap", name, "-o", "jsonpath={.data.a}")
+        return "b" in self.lab.exec(master, *asking, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -79,24 +80,20 @@ def changing(new_lab: NewLab) -> Changing:
 def test_one_master_becomes_three_and_the_first_is_not_restarted(changing: Changing) -> None:
     one, two, three, four = changing.names
     before, worker = changing.etcd(one), changing.starts(four)
-    changing.roles("ai ai ai i")
-    changing.kubeup("up")
+    changing.become("ai ai ai i")
     assert changing.etcd(one) == before
     assert changing.members(two) == {one: "voter", two: "voter", three: "voter"}
     assert changing.has("before", three)
     # A worker has a way to several masters now; nothing else of it is touched.
-    assert changing.restarted(four, worker) <= {
-        "haproxy.service",
-        "kubelet.service",
-        "kube-proxy.service",
-        "flanneld.service",
-    }
+    clients = {"haproxy.service", "kubelet.service", "kube-proxy.service", "flanneld.service"}
+    assert changing.restarted(four, worker) <= clients
     assert changing.differences() == {}
 
 
 @pytest.mark.slow
 def test_what_would_lose_the_majority_is_refused_and_nothing_changed(changing: Changing) -> None:
     one, two, three, _ = changing.names
+    changing.become("ai ai ai i")
     changing.on(three, "systemctl mask --runtime --now etcd.service")
     changing.roles("i i ai i")
     try:
@@ -113,6 +110,7 @@ def test_what_would_lose_the_majority_is_refused_and_nothing_changed(changing: C
 @pytest.mark.slow
 def test_the_first_master_is_replaced_and_kubeup_killed_while_a_member_joins(changing: Changing) -> None:
     one, two, three, four = changing.names
+    changing.become("ai ai ai i")
     changing.roles("i ai ai ai")
     running = starting("up", inventory=changing.lab.inventory)
     killed = _kill_when(running, lambda: {"", four} & changing.members(two).keys() or None)
@@ -129,9 +127,9 @@ def test_the_first_master_is_replaced_and_kubeup_killed_while_a_member_joins(cha
 @pytest.mark.parametrize("moment", ["added", "learner", "member"])
 def test_a_master_comes_back_and_kubeup_is_killed_meanwhile(changing: Changing, moment: str) -> None:
     """ai becomes i and then ai again, with what its member left; killed at each stage of joining."""
-    one, two, three, four = changing.names
-    changing.roles("i i i ai")
-    changing.kubeup("up")
+    one, two, _, four = changing.names
+    changing.become("i ai ai ai")
+    changing.become("i i i ai")
     assert changing.members(four) == {four: "voter"}
     changing.roles("ai ai i ai")
     running = starting("up", inventory=changing.lab.inventory)
@@ -144,14 +142,13 @@ def test_a_master_comes_back_and_kubeup_is_killed_meanwhile(changing: Changing, 
     changing.kubeup("up")
     assert changing.members(four) == {one: "voter", two: "voter", four: "voter"}
     assert changing.has("before", one)
-    changing.roles("i ai ai ai")
-    changing.kubeup("up")
     assert changing.differences() == {}
 
 
 @pytest.mark.slow
 def test_a_member_whose_data_are_lost_joins_anew(changing: Changing) -> None:
     two, three, four = changing.names[1:]
+    changing.become("i ai ai ai")
     changing.on(three, "systemctl stop etcd.service; rm -rf /var/lib/etcd")
     changing.kubeup("up")
     assert changing.members(two) == {two: "voter", three: "voter", four: "voter"}
@@ -161,9 +158,9 @@ def test_a_member_whose_data_are_lost_joins_anew(changing: Changing) -> None:
 @pytest.mark.slow
 def test_a_dead_master_is_replaced_by_a_host_that_was_never_one(changing: Changing) -> None:
     one, two, three, four = changing.names
+    changing.become("i ai ai ai")
     changing.lab.stop(two)
-    changing.roles("ai - ai ai")
-    changing.kubeup("up")
+    changing.become("ai - ai ai")
     assert changing.members(three) == {one: "voter", three: "voter", four: "voter"}
     assert changing.has("before", one)
 
@@ -200,12 +197,10 @@ def test_etcd_on_a_host_of_its_own(new_lab: NewLab) -> None:
 @pytest.mark.slow
 def test_three_hosts_for_etcd_take_over_from_the_master(new_lab: NewLab) -> None:
     cluster = Changing(new_lab(roles=["ai", "i", "i", "i"], settings={"flannel": {"store": "etcd"}}))
-    cluster.roles("ai - - -")
-    cluster.kubeup("up")
+    cluster.become("ai - - -")
     one, two, three, four = cluster.names
     cluster.note("before", one)
-    cluster.roles("ai etcd etcd etcd")
-    cluster.kubeup("up")
+    cluster.become("ai etcd etcd etcd")
     assert cluster.members(two) == {two: "voter", three: "voter", four: "voter"}
     assert cluster.on(one, "pidof etcd || echo none").strip() == "none"
     assert cluster.has("before", one)
