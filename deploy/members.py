@@ -138,6 +138,33 @@ def why_not_remove(members: Sequence[Member], member: Member) -> str:
     )
 
 
+def refused(members: Sequence[Member], to_do: Sequence[Step]) -> str:
+    """Why these steps must not be begun, or "": at each of them those that decide must keep their majority."""
+    now = {m.id: m for m in members}
+    for number, step in enumerate(to_do):
+        member = now.get(step.id) if step.id is not None else None
+        if step.do == "remove" and member:
+            if why := why_not_remove(list(now.values()), member):
+                return (
+                    f"{member} cannot be taken out of etcd: {why}. "
+                    "Start what does not answer (journalctl -u etcd there says why it does not), or take that out first"
+                )
+            del now[member.id]
+        elif step.do == "join":
+            silent = [str(m) for m in now.values() if not m.answers and not m.learner and m.id != step.id]
+            if silent and step.id is None:
+                return (
+                    f"{step.name} cannot become a member of etcd while {', '.join(silent)} does not answer: "
+                    "etcd takes no new one then. "
+                    "Start that (journalctl -u etcd there says why it does not run), or take it out"
+                )
+            new = step.id if step.id is not None else -number - 1
+            now[new] = Member(new, step.name, (), answers=True)
+        elif member:
+            now[member.id] = replace(member, learner=member.learner and step.do != "promote")
+    return ""
+
+
 # What is asked of a member's host: the members as a majority has them, as this one has them, and who of them answers.
 _ASK = f"""
 etcdctl() {{ {ETCDCTL} --dial-timeout=1s "$@" 2>/dev/null; }}
@@ -222,6 +249,16 @@ def _ask(run: Run, names: Sequence[str]) -> dict[str, Answer]:
     return answers
 
 
+def _started(run: Run, names: Sequence[str]) -> dict[str, Answer]:
+    """What the members on these hosts say, once those that do not run were started; they may just have been stopped."""
+    answers = _ask(run, names)
+    if silent := [name for name, answer in answers.items() if answer.own is None]:
+        start = f"if systemctl cat {UNIT} >/dev/null 2>&1; then timeout 30 systemctl start {UNIT}; fi"
+        run.session.side_by_side(silent, lambda name: run.session.shell(name, start))
+        answers = _ask(run, names)
+    return answers
+
+
 def _decided(answers: Mapping[str, Answer]) -> tuple[str, list[Member]] | None:
     """A host that can be asked further, and the members as a majority has them. Raises KubeupError when two differ."""
     agreed = {name: answer for name, answer in answers.items() if answer.majority is not None}
@@ -268,11 +305,8 @@ def remove_member(run: Run, name: str) -> None:
 
 
 def _remove(run: Run, source: str, now: Sequence[Member], member: Member) -> None:
-    if why := why_not_remove(now, member):
-        raise KubeupError(
-            f"{member} cannot be taken out of etcd: {why}. "
-            "Start what does not answer (journalctl -u etcd there says why it does not), or take that out first"
-        )
+    if why := refused(now, [Step("remove", str(member), member.id)]):
+        raise KubeupError(why)
     successor = next((m for m in now if m.answers and not m.learner and m.id != member.id), None)
     if member.leader and successor:  # otherwise the others would wait until they miss it
         handing_over = f'{ETCDCTL} --endpoints="$1" move-leader "$2"'
@@ -329,6 +363,80 @@ def _no_majority(answers: Mapping[str, Answer]) -> KubeupError:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the inventory wants of etcd's members, where they are not known to be so."""
+
+    seats: list[Seat]
+    """On hosts that are read."""
+    others: list[Seat]
+    """On hosts that this run is not on: their members are as they are, and none is added there."""
+    holders: list[str]
+    """Hosts on which a member has been ready; where there is none, all start side by side, as a new cluster."""
+
+    @property
+    def first_start(self) -> str:
+        """What they start a new cluster with."""
+        return _first_start(((s.name, s.peer_url) for s in self.seats), "new")
+
+    def steps(self, answers: Mapping[str, Answer]) -> list[Step]:
+        """What is to be done, when the members say this.
+
+        Raises KubeupError when it cannot be done, or must not. Where etcd does not answer and only has to be started,
+        nothing is to be done.
+        """
+        found = _decided(answers)
+        if found is None:
+            known = next((answer.own for answer in answers.values() if answer.own), None)
+            if (known and steps(known, [*self.seats, *self.others])) or not all(s.data for s in self.seats):
+                raise _no_majority(answers)
+            return []
+        here = {s.name for s in self.seats}
+        to_do = [s for s in steps(found[1], [*self.seats, *self.others]) if s.do == "remove" or s.name in here]
+        if why := refused(found[1], to_do):
+            raise KubeupError(why)
+        return to_do
+
+
+def _wanted(run: Run) -> Wanted | None:
+    """What is wanted of etcd's members; None where it is so. Raises KubeupError where it cannot be had."""
+    seats = _seats(run)
+    read = [s for s in seats if s.name in run.readings]
+    if all(_settled(run, s) for s in read):
+        return None
+    holders = [name for name, reading in run.readings.items() if _data(reading) and FIRST_START not in reading.texts]
+    wanted = Wanted(read, [s for s in seats if s not in read], holders)
+    if holders:
+        return wanted
+    if any(s.data for s in read):  # some have begun
+        if all(run.readings[s.name].texts.get(FIRST_START) == wanted.first_start for s in read):
+            return None
+        raise KubeupError(
+            "the inventory's members of etcd have changed while it was being started for the first time. "
+            "Put them back and run `kubeup up`, or begin anew with `kubeup destroy`"
+        )
+    lost = [s.name for s in read if not s.first_start and ("unit", UNIT) in run.readings[s.name].record]
+    served = [name for name, reading in run.readings.items() if ("unit", APISERVER) in reading.record]
+    if lost or served or wanted.others:
+        where = f"are gone from {', '.join(lost)}" if lost else f"are on none of {', '.join(run.readings)}"
+        raise KubeupError(
+            f"the data of this cluster's etcd {where}: a new etcd would be an empty cluster. "
+            "Put back the host that has them, bring the cluster back from a backup (kubeup restore), "
+            "or begin anew with `kubeup destroy`"
+        )
+    return wanted
+
+
+def check_members(run: Run) -> None:
+    """See, before anything is changed, that etcd's members can be made those wanted.
+
+    No command is run where they are. Raises KubeupError with the reason.
+    """
+    wanted = _wanted(run)
+    if wanted and wanted.holders:
+        wanted.steps(_started(run, wanted.holders))
+
+
+@dataclass(frozen=True)
 class Members:
     """Makes etcd's members those that the inventory has. Costs nothing when they are.
 
@@ -339,66 +447,23 @@ class Members:
     title: str = "Members"
 
     def run(self, run: Run) -> None:
-        seats = _seats(run)
-        read = [s for s in seats if s.name in run.readings]
-        if all(_settled(run, seat) for seat in read):
+        wanted = _wanted(run)
+        if wanted is None:
             return
-        ever_ready = [n for n, reading in run.readings.items() if _data(reading) and FIRST_START not in reading.texts]
-        if not ever_ready:
-            self._bootstrap(run, read)
+        if not wanted.holders:
+            run.hold()
+            run.on([s.name for s in wanted.seats if not s.data], _WRITE, FIRST_START, wanted.first_start)
             return
-        found = self._found(run, ever_ready, seats)
-        if not found:
-            return
-        # Members on hosts that this run is not on are as they are; none is added there.
-        to_do = [s for s in steps(found[1], seats) if s.do == "remove" or s.name in run.readings]
+        to_do = wanted.steps(_started(run, wanted.holders))
         if not to_do:
             return
         started = time.monotonic()
         run.session.observer.phase_started(self.title)
         run.hold()
-        _unsettle(run, [s.name for s in read if ("file", MEMBERS) in _differing(run, s.name)])
+        _unsettle(run, [s.name for s in wanted.seats if ("file", MEMBERS) in _differing(run, s.name)])
         for step in to_do:
             self._take(run, step)
         run.session.observer.phase_done(self.title, time.monotonic() - started)
-
-    def _bootstrap(self, run: Run, seats: Sequence[Seat]) -> None:
-        """No member has ever been ready: they start side by side, as a new cluster."""
-        text = _first_start(((s.name, s.peer_url) for s in seats), "new")
-        if any(s.data for s in seats):  # some have begun
-            if all(run.readings[s.name].texts.get(FIRST_START) == text for s in seats):
-                return
-            raise KubeupError(
-                "the inventory's members have changed while etcd was being started for the first time. "
-                "Put them back and run `kubeup up`, or begin anew with `kubeup destroy`"
-            )
-        lost = [s.name for s in seats if not s.first_start and ("unit", UNIT) in run.readings[s.name].record]
-        served = [name for name, reading in run.readings.items() if ("unit", APISERVER) in reading.record]
-        if lost or served:
-            where = f"are gone from {', '.join(lost)}" if lost else "are on none of the inventory's hosts"
-            raise KubeupError(
-                f"the data of this cluster's etcd {where}: a new etcd would be an empty cluster. "
-                "Put back the host that has them, bring the cluster back from a backup (kubeup restore), "
-                "or begin anew with `kubeup destroy`"
-            )
-        run.hold()
-        run.on([s.name for s in seats], _WRITE, FIRST_START, text)
-
-    def _found(self, run: Run, names: Sequence[str], seats: Sequence[Seat]) -> tuple[str, list[Member]] | None:
-        """A host that can be asked, and the members; None when etcd does not answer and only has to be started."""
-        answers = _ask(run, names)
-        found = _decided(answers)
-        if found is None:
-            # Maybe it is just not running. What is to be changed of it comes after this phase.
-            start = f"if systemctl cat {UNIT} >/dev/null 2>&1; then timeout 30 systemctl start {UNIT}; fi"
-            run.session.side_by_side(names, lambda name: run.session.shell(name, start))
-            answers = _ask(run, names)
-            found = _decided(answers)
-        if found is None:
-            known = next((answer.own for answer in answers.values() if answer.own), None)
-            if (known and steps(known, seats)) or not all(s.data for s in seats):
-                raise _no_majority(answers)
-        return found
 
     def _take(self, run: Run, step: Step) -> None:
         source, now = _living(run, without=step.name if step.do in ("remove", "join") else "")

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
+from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import ValidationError
 from kubeup.host.converge import is_blob
@@ -45,6 +46,7 @@ class Preflight:
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
+        check_members(run)
 
 
 class _Part:

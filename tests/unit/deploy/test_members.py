@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 
 from kubeup.deploy import members as module
-from kubeup.deploy.members import Member, Members, Seat, Step, members, remove_member, steps, why_not_remove
+from kubeup.deploy.members import (
+    Member,
+    Members,
+    Seat,
+    Step,
+    check_members,
+    members,
+    remove_member,
+    steps,
+    why_not_remove,
+)
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.reading import Entry, Reading
@@ -235,6 +245,7 @@ class Etcd:
             self.now = [replace(m, name=name, answers=True) if m.peer_urls == (url(number),) else m for m in self.now]
         elif "timeout 30 systemctl start" in script:
             self.stopped.discard(name)
+            self.now = [replace(m, answers=True) if m.name == name else m for m in self.now]
         elif "systemctl stop kube-apiserver" in script:
             self.done.append(f"stop the apiserver of {name}")
         elif "move-leader" in script:
@@ -367,6 +378,36 @@ def test_a_removal_that_would_lose_the_majority_is_refused(make: Any) -> None:
     assert etcd.now == now
 
 
+def test_what_cannot_be_done_is_told_before_anything_is_touched(make: Any) -> None:
+    now = [member(1), member(2), member(3, **dead)]
+    run, etcd = make("i ai ai", have="1 2 3", now=now, before="ai ai ai")
+    with pytest.raises(KubeupError, match="n1 cannot be taken out of etcd"):
+        check_members(run)
+    run, etcd = make("ai ai ai ai ai", have="1 2 3", now=now, before="ai ai ai i i")
+    with pytest.raises(KubeupError, match="n4 cannot become a member of etcd while n3 does not answer"):
+        check_members(run)
+    run, etcd = make("i i ai", have="1 2 3", now=[member(1), member(2), member(3)], before="ai ai ai")
+    check_members(run)
+    assert etcd.done == []
+
+
+def test_a_dead_member_that_goes_is_in_nobodys_way(make: Any) -> None:
+    now = [member(1), member(2), member(3, **dead)]
+    run, etcd = make("ai ai i ai", have="1 2 3", now=now, before="ai ai ai i")
+    check_members(run)
+    Members().run(run)
+    assert [str(m) for m in etcd.now] == ["n1", "n2", "n4"]
+
+
+def test_a_member_that_is_stopped_is_started_before_another_comes(make: Any) -> None:
+    now = [member(1), member(2), member(3, **dead)]
+    run, etcd = make("ai ai ai ai ai", have="1 2 3", now=now, before="ai ai ai i i")
+    etcd.stopped = {"n3"}
+    check_members(run)
+    Members().run(run)
+    assert [str(m) for m in etcd.now] == ["n1", "n2", "n3", "n4", "n5"]
+
+
 def test_without_a_majority_nothing_is_changed_and_the_reason_told(make: Any) -> None:
     now = [member(1), member(2, **dead), member(3, **dead)]
     run, etcd = make("ai ai", have="1 2", now=now, before="ai ai ai")
@@ -416,7 +457,7 @@ def test_a_first_start_that_was_cut_short_goes_on(make: Any) -> None:
     Members().run(again)
     assert etcd.done == []
     etcd.readings["n3"].texts.clear()
-    with pytest.raises(KubeupError, match="have changed while etcd was being started for the first time"):
+    with pytest.raises(KubeupError, match="have changed while it was being started for the first time"):
         Members().run(again)
 
 
