@@ -10,7 +10,7 @@ from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
-from kubeup.errors import HostsFailed, KubeupError
+from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
 from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
@@ -75,6 +75,8 @@ class Run:
     held: bool = False
     scope: frozenset[str] | None = None
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
+    silent: tuple[HostFailure, ...] = ()
+    """The hosts that were to be connected to and did not answer, with the reason."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
     placed: set[tuple[str, Key]] = field(default_factory=set)

@@ -49,17 +49,37 @@ def inventory_path(inventory: Path | None) -> Path:
 
 @contextmanager
 def connected(
-    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False, alone: bool = False
+    inventory: Path | None,
+    accept_new: bool,
+    display: Display | None = None,
+    *,
+    deep: bool = False,
+    alone: bool = False,
+    living: bool = False,
 ) -> Iterator[Run]:
-    """A Run with all hosts connected. ``alone`` for what will change them."""
+    """A Run with all hosts connected. ``alone`` for what will change them.
+
+    ``living``: a Run on those that answer will do, as long as one of them is a master.
+    """
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
+    from kubeup.errors import HostFailure, HostsFailed
     from kubeup.host.session import Session
 
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
-        session.connect()
-        yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}")
+        silent: list[HostFailure] = []
+        if living:
+            silent = session.reach()
+            if {failure.host for failure in silent} >= {master.name for master in cluster.masters}:
+                raise HostsFailed("connecting", silent)
+        else:
+            session.connect()
+        silent_hosts = {failure.host for failure in silent}
+        scope = frozenset(host.name for host in cluster.hosts if host.name not in silent_hosts) if silent else None
+        yield Run(
+            cluster, session, deep=deep, alone=alone, scope=scope, silent=tuple(silent), job=f"kubeup {_Given.command}"
+        )
 
 
 @contextmanager
