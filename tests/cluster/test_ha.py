@@ -237,7 +237,7 @@ def test_keepalived_can_be_killed(ha: Several, watched: Watched) -> None:
 
 @pytest.mark.slow
 def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Several, watched: Watched) -> None:
-    """With a new connection for each request. (On one that is kept, one may come just when it ends: a 503 to be retried.)"""
+    """With a new connection for each request. (One that is kept may be used just when it ends: that is a 503, to retry.)"""
 
     def ask(number: int) -> str:
         with api_client(ha.kubeconfig, timeout=5) as api:
