@@ -237,7 +237,7 @@ def test_keepalived_can_be_killed(ha: Several, watched: Watched) -> None:
 
 @pytest.mark.slow
 def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Several, watched: Watched) -> None:
-    """With a new connection for each request. (One that is kept may be used just as it ends: that is a 503, to retry.)"""
+    """With a new connection for each request: one that is kept may be used just as it ends: a 503, to retry."""
 
     def ask(number: int) -> str:
         with api_client(ha.kubeconfig, timeout=5) as api:
@@ -256,7 +256,7 @@ def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Seve
 def test_what_runs_on_living_hosts_goes_on_when_a_master_is_dead(
     ha: Several, watched: Watched, say: Callable[[str], None]
 ) -> None:
-    """The Service `kubernetes` forgets a dead apiserver by itself, once its lease has run out; kubelets go on reporting."""
+    """The Service `kubernetes` forgets a dead apiserver once its lease has run out; kubelets go on reporting."""
     name, living = ha.names[-1], ha.names[0]
     address = ha.lab.node(name).address
     service = READY.replace("127.0.0.1:6443", "192.168.3.1")
