@@ -57,15 +57,8 @@ def rotate(run: Run, names: Sequence[str], options: Options) -> str:
     run.hold()
     if expired := [name for name in ALL if run.vault.expired(name)]:
         return _replace_expired(run, expired)
-    under_way = dict(run.vault.trust.others)
-    unfinished = any(run.changes.values())
     run = _bring(run)
-    if not under_way and unfinished:
-        return (
-            "The hosts were not as they were to be, which is so when an earlier run was stopped at its end. Now they "
-            "are. No authority is being replaced; to begin, run it again."
-        )
-    if not under_way:
+    if not run.vault.trust.others and not run.vault.trust.ending:
         run.vault.succeed([name for name in ALL if name in names])
         _say(run, f"Stage 1 of 3: the successors of {_and(names)} are trusted too.")
         run = _bring(_decided(run))
@@ -82,7 +75,7 @@ def _replace_expired(run: Run, expired: Sequence[str]) -> str:
     """What has expired is believed by nobody, so there is nothing to be kept up: the successor is all there is."""
     coming = tuple(name for name in _at(run, "next") if name in expired)
     if coming:
-        run.vault.trust = run.vault.trust.taken_over(coming, int(time.time())).without(coming)
+        run.vault.trust = run.vault.trust.taken_over(coming, int(time.time())).without(coming).settled()
     run.vault.succeed([name for name in expired if name not in coming])
     _say(run, f"{_and(expired)} has expired, so the cluster cannot work. It is replaced at once.")
     run = _bring(_decided(run))
@@ -155,6 +148,9 @@ def _finish(run: Run, options: Options) -> str:
         _say(run, f"Stage 3 of 3: what {_and(done)} was before is forgotten.")
         run = _bring(_decided(run))
     Validate().run(run)
+    if run.vault.trust.ending:
+        run.vault.trust = run.vault.trust.settled()
+        run = _bring(_decided(run))
     if KUBERNETES in kept:
         return (
             f"All is issued anew. The former {_and(kept)} is still trusted, for those outside who have only that. "
