@@ -10,7 +10,8 @@ import gevent
 
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl, members
 from kubeup.checks.kubectl import KUBECTL, Kubectl
-from kubeup.deploy.phases import Part
+from kubeup.checks.preflight import preflight
+from kubeup.deploy.phases import Part, Preflight
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError
 from kubeup.host.converge import is_blob
@@ -18,6 +19,14 @@ from kubeup.host.difference import Change, Item
 
 GATE = 180
 """Seconds within which a node must work again."""
+
+
+@dataclass(frozen=True)
+class Fit(Preflight):
+    """Refuses hosts that are not fit for the cluster. Of the cluster itself it asks nothing: that may be down."""
+
+    def run(self, run: Run) -> None:
+        preflight(run.cluster, run.readings, run.changes, run.vault)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kubeup.cluster.trust import AUTHORITIES
-from kubeup.deploy.one_by_one import OneByOne
-from kubeup.deploy.phases import Phase, Preflight
+from kubeup.deploy.one_by_one import Fit, OneByOne
+from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
 from kubeup.host.difference import Change, Item, Renewal, nearly_over
@@ -48,7 +48,7 @@ def names(run: Run) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Living(Preflight):
+class Living(Fit):
     """Refuses when an authority has expired, too: then nothing that it issues would be believed."""
 
     def run(self, run: Run) -> None:

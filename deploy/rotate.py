@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 
 from kubeup.cluster.trust import ALL, KUBERNETES, SERVICE_ACCOUNTS
 from kubeup.deploy import api_clients
-from kubeup.deploy.one_by_one import OneByOne
-from kubeup.deploy.phases import Converge, Phase, Preflight, Tidy, Validate, execute
+from kubeup.deploy.one_by_one import Fit, OneByOne
+from kubeup.deploy.phases import Converge, Phase, Tidy, Validate, execute
 from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
 from kubeup.host.converge import is_blob
 from kubeup.roles import authorities
 
 STAGE: Sequence[Phase] = [
-    Preflight(),
+    Fit(),
     # What is decided, and the keys that go with it, lie on all masters before anything else follows from it.
     Converge("Authorities", roles=[authorities]),
     OneByOne("Nodes", without=("authorities",)),

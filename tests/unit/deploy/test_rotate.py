@@ -137,7 +137,7 @@ def hosts(world: Any, monkeypatch: Any) -> Any:
     monkeypatch.setattr(one_by_one, "_sick_members", lambda run: [])
     monkeypatch.setattr(one_by_one, "wait_until_it_works", lambda run, name: None)
     monkeypatch.setattr(Validate, "run", lambda self, run: None)
-    monkeypatch.setattr("kubeup.deploy.phases.preflight", lambda *_: None)
+    monkeypatch.setattr("kubeup.deploy.one_by_one.preflight", lambda *_: None)
     monkeypatch.setattr(api_clients, "wait_published", lambda run, pem: {})
     monkeypatch.setattr(api_clients, "uninformed", lambda run, since: [])
     monkeypatch.setattr(api_clients, "restart_ours", lambda run, workloads: workloads)
