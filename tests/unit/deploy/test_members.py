@@ -471,7 +471,7 @@ def test_a_first_start_that_was_cut_short_goes_on(make: Any) -> None:
 
 
 def test_hosts_that_a_run_is_not_on_keep_their_members(make: Any) -> None:
-    """The dead third is taken out of the inventory by one run, while the second is down and stays, as does a sixth that never joined."""
+    """The fifth, which is dead, is taken out; the second is down and stays, as does a sixth that never joined."""
     now = [member(1), member(2, **dead), member(3), member(4), member(5, **dead)]
     run, etcd = make("ai ai ai ai i ai", have="1 3 4", now=now, before="ai ai ai ai ai ai")
     run.scope = frozenset({"n1", "n3", "n4"})
