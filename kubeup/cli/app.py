@@ -73,11 +73,13 @@ def plan(
     inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
 ) -> None:
     """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
+    from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if as_json:
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
         else:
