@@ -16,7 +16,8 @@ note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; 
 # Copies stdin, until nothing has come for a minute: a kubeup whose machine went away must not keep this host locked for
 # the hours that sshd needs to notice.
 relay() {
-    cat <&0 &
+    exec 8<&0 # what runs in the background has no other stdin
+    cat <&8 &
     copying=$!
     (
         quiet=0 last=
@@ -25,7 +26,7 @@ relay() {
             last=$now
             if [ $quiet -ge 60 ]; then kill "$copying"; fi
         done
-    ) </dev/null >/dev/null 2>&1 9>&- &
+    ) </dev/null >/dev/null 2>&1 8<&- 9>&- &
     wait "$copying" || echo "nothing has come for a minute: the connection is gone" >&2
 }
 
