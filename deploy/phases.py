@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kubeup.checks.preflight import preflight
+from kubeup.checks.outside import preflight_outside
+from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
+from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import ValidationError
 from kubeup.host.converge import is_blob
@@ -40,9 +42,14 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
+        if run.cluster.etcd.endpoints:
+            new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
+            existing_etcd(run.cluster, run.session, new)
+        check_members(run)
 
 
-class _Part:
+class Part:
     """Applies the items of the difference that it chooses."""
 
     title: str
@@ -51,14 +58,17 @@ class _Part:
         raise NotImplementedError
 
     def changes(self, run: Run) -> dict[str, Change]:
-        return {name: change.part(self.chooses) for name, change in run.changes.items()}
+        return {
+            name: change.part(lambda item, name=name: self.chooses(item) and (name, item.key) not in run.placed)  # type: ignore[misc]
+            for name, change in run.changes.items()
+        }
 
     def run(self, run: Run) -> None:
         run.session.apply(self.title, self.changes(run), run.vault)
 
 
 @dataclass(frozen=True)
-class Distribute(_Part):
+class Distribute(Part):
     """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
 
     title: str = "Components"
@@ -68,7 +78,7 @@ class Distribute(_Part):
 
 
 @dataclass(frozen=True)
-class Converge(_Part):
+class Converge(Part):
     """Makes the hosts hold what these roles ask for."""
 
     title: str
@@ -79,7 +89,7 @@ class Converge(_Part):
 
 
 @dataclass(frozen=True)
-class Tidy(_Part):
+class Tidy(Part):
     """Removes what was placed once and is no longer wanted."""
 
     title: str = "Tidy"

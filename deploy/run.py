@@ -11,14 +11,15 @@ from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed, KubeupError
-from kubeup.host.difference import Change, Desired, difference
-from kubeup.host.reading import Reading
+from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
+from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
 from kubeup.roles import (
     Role,
     addons,
     apiserver,
+    approver,
     authorities,
     balancer,
     base,
@@ -26,21 +27,25 @@ from kubeup.roles import (
     controller_manager,
     desired_state,
     etcd,
+    etcd_client,
     flannel,
     kube_proxy,
     kubelet,
     scheduler,
     virtual_ip,
 )
+from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
     base,
     containerd,
     etcd,
+    etcd_client,
     apiserver,
     controller_manager,
     scheduler,
+    approver,
     addons,
     virtual_ip,
     balancer,
@@ -63,6 +68,8 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    renewal: Renewal = nearly_over
+    """Which certificates are to be issued anew, though nothing else is wrong with them."""
     job: str = "kubeup"
     """The command, as other users are told of it while they have to wait."""
     alone: bool = False
@@ -72,14 +79,16 @@ class Run:
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+    placed: set[tuple[str, Key]] = field(default_factory=set)
+    """Items of the difference (node, key) that a phase has applied ahead of the one that they belong to."""
 
     def __post_init__(self) -> None:
         self.session.before_change = self.hold
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes that are read and changed."""
-        return tuple(node for node in self.cluster.nodes if self.scope is None or node.name in self.scope)
+        """The hosts that are read and changed."""
+        return tuple(node for node in self.cluster.hosts if self.scope is None or node.name in self.scope)
 
     @property
     def masters(self) -> tuple[Node, ...]:
@@ -89,14 +98,14 @@ class Run:
     @property
     def whole(self) -> bool:
         """Whether they are all the nodes of the cluster."""
-        return len(self.nodes) == len(self.cluster.nodes)
+        return len(self.nodes) == len(self.cluster.hosts)
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
         names = None if self.whole else [node.name for node in self.nodes]
         return self.session.read(
-            names, contents=(*PUBLIC, VALIDATED), deep=self.deep, alone=self.alone and not self.held
+            names, contents=(*PUBLIC, VALIDATED, FIRST_START), deep=self.deep, alone=self.alone and not self.held
         )
 
     @cached_property
@@ -110,7 +119,9 @@ class Run:
                 f"none of the masters that answer ({', '.join(masters)}) holds the authorities of the cluster "
                 f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
             )
-        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+        arch = {name: reading.facts.arch for name, reading in self.readings.items()}
+        cluster = self.cluster
+        return Vault(masters, self.store, self.fetch, arch.__getitem__, cluster.certificates, cluster.etcd)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
@@ -141,7 +152,7 @@ class Run:
         return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
 
     def _change(self, name: str) -> Change:
-        change = difference(name, self.desired(name), self.readings[name])
+        change = difference(name, self.desired(name), self.readings[name], renewal=self.renewal)
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:
             change.cluster = mark

@@ -17,6 +17,7 @@ from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
 from kubeup.host.reading import Reading
 from kubeup.host.resources import Blob
+from kubeup.host.session import Session
 
 SUPPORTED = {
     # ID in /etc/os-release: the oldest major version
@@ -28,13 +29,15 @@ SUPPORTED = {
     "almalinux": 8,
 }
 
+APISERVER = "kube-apiserver.service"
+
 TOOLS = ("tar", "gzip", "flock", "sha256sum", "base64", "mount")
 """What kubeup's own scripts use beyond a shell and coreutils' simplest, and the kubelet (mount)."""
 
 PORTS: Mapping[int, tuple[str, str]] = {
-    # port: (which nodes, unit that listens there)
-    2379: ("masters", "etcd.service"),
-    2380: ("masters", "etcd.service"),
+    # port: (which hosts, as the cluster has them, unit that listens there)
+    2379: ("members", "etcd.service"),
+    2380: ("members", "etcd.service"),
     10257: ("masters", "kube-controller-manager.service"),
     10259: ("masters", "kube-scheduler.service"),
     10250: ("nodes", "kubelet.service"),
@@ -55,8 +58,14 @@ LEFTOVERS = {
     "/var/snap/microk8s": None,
 }
 
+BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepalived/keepalived.conf"}
+"""Package and configuration of what several masters need."""
+
 SPARE_KIB = 512 * 1024
 """What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
+
+BALANCER = "haproxy.service"
+BALANCER_PORT = 6444
 
 OUR_DEVICES = ("cni0", "flannel.1")
 
@@ -133,13 +142,40 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
 
 
 def ports(s: Subject) -> Iterator[tuple[str, str]]:
-    wanted = {s.cluster.api_port: ("masters", "kube-apiserver.service"), **PORTS}
+    wanted = {s.cluster.api_port: ("masters", APISERVER), **PORTS}
+    if len(s.cluster.masters) > 1:
+        wanted[BALANCER_PORT] = ("nodes", BALANCER)
     for port, (where, unit) in sorted(wanted.items()):
-        if (where == "nodes" or s.node.is_master) and port in s.reading.facts.listening and not s.has_unit(unit):
+        if port == s.cluster.api_port and s.has_unit(BALANCER):
+            continue  # it has the same port on the virtual address, and may have been there first
+        if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not s.has_unit(unit):
             yield (
                 f"port {port} is taken, and {unit.removesuffix('.service')} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
             )
+
+
+def balancers(s: Subject) -> Iterator[tuple[str, str]]:
+    several = len(s.cluster.masters) > 1 and s.node in s.cluster.nodes
+    ours = {"haproxy": several, "keepalived": s.cluster.api.address and s.node.is_master}
+    for name, path in BALANCERS.items():
+        known = ("file", path) in s.reading.record or ("package", name) in s.reading.record
+        if ours[name] and path in s.reading.facts.present and not known:
+            yield (
+                f"{name} is set up here for something else ({path}), and kubeup needs it for the API",
+                f"remove it (apt purge {name}, dnf remove {name}) where it is not needed, or use another host",
+            )
+
+
+def virtual_address(s: Subject) -> Iterator[tuple[str, str]]:
+    wanted = s.cluster.api.address
+    own = next((i for _, i in s.reading.facts.addresses if i.ip == s.node.address), None)
+    if wanted and own and s.node.is_master and wanted not in own.network:
+        yield (
+            f"api's address {wanted} is not in this master's network {own.network}",
+            "use a free address of the network that all masters are in; where they are in several, put a balancer of "
+            "your own before them (api: {balancer: HOST})",
+        )
 
 
 def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
@@ -164,7 +200,8 @@ def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
 
 
 def container_runtime(s: Subject) -> Iterator[tuple[str, str]]:
-    if "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service"):
+    taken = "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service")
+    if taken and s.node in s.cluster.nodes:
         yield (
             "another containerd runs here (/run/containerd/containerd.sock)",
             "stop and remove it (packages containerd, containerd.io; Docker brings one), or use another host",
@@ -194,6 +231,8 @@ CHECKS: tuple[Check, ...] = (
     ports,
     other_cluster,
     container_runtime,
+    balancers,
+    virtual_address,
     disk,
 )
 
@@ -206,6 +245,25 @@ def preflight(
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)
+    if problems:
+        raise PreflightError(problems)
+
+
+# A bare host has nothing that speaks TLS for sure; whether etcd takes the certificate is seen when that is there.
+_CONNECT = 'for at in "$@"; do timeout 5 bash -c "exec 3<>/dev/tcp/${at%:*}/${at##*:}" 2>/dev/null || echo "$at"; done'
+
+
+def existing_etcd(cluster: Cluster, session: Session, masters: Sequence[str]) -> None:
+    """Check that an etcd which is not kubeup's can be reached from these masters. Raises PreflightError."""
+    at = [url.removeprefix("https://") for url in cluster.etcd.endpoints]
+    problems = []
+    for name, output in session.side_by_side(masters, lambda name: session.shell(name, _CONNECT, *at)).items():
+        if isinstance(output, Exception):
+            raise output
+        problems += [
+            Problem(name, f"nothing answers at {silent}, where etcd shall be", "is this URL of etcd: endpoints: right?")
+            for silent in output.stdout.split()
+        ]
     if problems:
         raise PreflightError(problems)
 

@@ -17,6 +17,7 @@ import gevent
 import httpx
 
 from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.outside import answers_outside
 from kubeup.cluster import Cluster, api_endpoint
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
@@ -32,6 +33,8 @@ PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
 """Seconds within which every kube-proxy must have taken up a change of endpoints."""
+NAMES_FOLLOW = 30
+"""Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3
@@ -84,7 +87,10 @@ class Proof:
 
     def on_every_node(self, ask: Callable[[str], None]) -> None:
         """Ask on all nodes side by side. Raises CheckFailed with what is wrong on each."""
-        names = [node.name for node in self.cluster.nodes]
+        self.on_each([node.name for node in self.cluster.nodes], ask)
+
+    def on_each(self, names: Sequence[str], ask: Callable[[str], None]) -> None:
+        """Ask on these hosts side by side. Raises CheckFailed with what is wrong on each."""
         outcome = self.session.side_by_side(names, ask)
         wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
         if wrong:
@@ -129,6 +135,13 @@ def _function(script: str) -> str:
     return shlex.quote(f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}')
 
 
+def outside_address(proof: Proof) -> str:
+    """The API answers where clients outside look for it: at the virtual address, or through the user's balancer."""
+    if wrong := answers_outside(proof.cluster, proof.session):
+        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})")
+    return f"the API answers at {api_endpoint(proof.cluster)}"
+
+
 def classic(proof: Proof) -> str:
     """What 2015's validate-cluster printed: nodes, the table, the components' health, the addresses."""
     nodes_and_health = proof.kubectl.checked(
@@ -160,7 +173,7 @@ def services_run(proof: Proof) -> str:
         if broken:
             raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
 
-    proof.on_every_node(ask)
+    proof.on_each([host.name for host in proof.cluster.hosts], ask)
     return "all services run"
 
 
@@ -303,7 +316,7 @@ def names_resolve(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         urls = [f"http://{proof.pods[name]}/resolve?name={quote(wanted_name)}" for wanted_name in wanted]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + NAMES_FOLLOW
         while True:
             wrong = []
             for (asked, address), answer in zip(
@@ -344,7 +357,7 @@ def pod_is_replaced(proof: Proof) -> str:
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
-BEFORE: tuple[Check, ...] = (nodes_ready, services_run, classic)
+BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic)
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
 SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve)
@@ -396,9 +409,12 @@ def validate(
 
     Raises HostsFailed when no master can be asked.
     """
-    looked_at = tuple(node for node in cluster.nodes if names is None or node.name in names)
+    looked_at, of_etcd = (
+        tuple(host for host in hosts if names is None or host.name in names)
+        for hosts in (cluster.nodes, cluster.etcd_hosts)
+    )
     proof = Proof(
-        cluster.model_copy(update={"nodes": looked_at}),
+        cluster.model_copy(update={"nodes": looked_at, "etcd_hosts": of_etcd}),
         session,
         Kubectl(cluster, session),
         f"kubeup-validation-{secrets.token_hex(3)}",
@@ -416,7 +432,10 @@ def validate(
             seen(job.value)
         return all(job.value.ok for job in jobs)
 
+    apart = cluster.api.address or cluster.api.balancer
     for check in BEFORE:
+        if check is outside_address and not apart:
+            continue  # it is the first master's own, which `classic` asks
         if not run_all([check]):
             return results
     with _objects(proof):
