@@ -49,7 +49,7 @@ class Preflight:
         check_members(run)
 
 
-class _Part:
+class Part:
     """Applies the items of the difference that it chooses."""
 
     title: str
@@ -68,7 +68,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Distribute(_Part):
+class Distribute(Part):
     """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
 
     title: str = "Components"
@@ -78,7 +78,7 @@ class Distribute(_Part):
 
 
 @dataclass(frozen=True)
-class Converge(_Part):
+class Converge(Part):
     """Makes the hosts hold what these roles ask for."""
 
     title: str
@@ -89,7 +89,7 @@ class Converge(_Part):
 
 
 @dataclass(frozen=True)
-class Tidy(_Part):
+class Tidy(Part):
     """Removes what was placed once and is no longer wanted."""
 
     title: str = "Tidy"
