@@ -4,6 +4,7 @@
      ├─ InventoryError      the inventory cannot be used; carries every problem found (exit code 2)
      ├─ ComponentError      a component could not be built, downloaded or verified
      ├─ LabError            a throwaway host could not be made or removed
+     ├─ BackupError         a backup or a snapshot is damaged, or cannot be opened; nothing was changed
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
      ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
@@ -63,6 +64,10 @@ class PreflightError(_Problems):
 
 class ComponentError(KubeupError):
     """A component could not be built, downloaded or verified."""
+
+
+class BackupError(KubeupError):
+    """A backup or a snapshot is damaged, or cannot be opened. Nothing was changed on any host."""
 
 
 class LabError(KubeupError):
