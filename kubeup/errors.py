@@ -6,6 +6,7 @@
      ├─ LabError            a throwaway host could not be made or removed
      ├─ BackupError         a backup or a snapshot is damaged, or cannot be opened; nothing was changed
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
+     ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
      ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
      └─ ValidationError     the cluster runs, but a check of it failed
@@ -13,6 +14,7 @@
 An error is written for the person at the terminal: what failed, where, and what to do.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,6 +62,20 @@ class PreflightError(_Problems):
     """Hosts are not fit for the cluster. Nothing was changed on any host."""
 
     heading = "The hosts cannot take this cluster (nothing was changed):"
+
+
+class BusyError(KubeupError):
+    """Another kubeup is at work on the cluster. Nothing was changed by this one."""
+
+    def __init__(self, host: str, who: str, seconds: int) -> None:
+        """``seconds``: how long it has been at work."""
+        self.who = who
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
+        super().__init__(
+            f"another kubeup is at work on this cluster, since {since} ({seconds} s ago): {who} (seen on {host}). "
+            "Nothing was changed. Wait for its end; if it was killed, its hold ends with its connection, at the latest "
+            "after a minute"
+        )
 
 
 class ComponentError(KubeupError):

@@ -44,7 +44,7 @@ def _common(
     inventory: Inventory = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    given_before_command(inventory)
+    given_before_command(inventory, context.invoked_subcommand or "")
     if version:
         plain_stdout(__version__)
     elif context.invoked_subcommand is None:
@@ -93,7 +93,7 @@ def up(
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep, alone=True) as run:
         execute(PHASES, run)
         if as_json:
             plain_stdout(
@@ -170,7 +170,7 @@ def destroy(
     from kubeup.deploy.destroy import PHASES
     from kubeup.deploy.phases import execute
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, alone=True) as run:
         if not yes:
             with paused(display):
                 names = ", ".join(node.name for node in run.cluster.nodes)

@@ -29,6 +29,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostFailure, HostsFailed
 from kubeup.host.converge import Material, converge
 from kubeup.host.difference import Change
+from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
 from kubeup.host.transfer import OUTPUT, exchange
@@ -97,6 +98,9 @@ class Session:
         """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``."""
         self.cluster = cluster
         self.observer: Observer = observer or Silent()
+        self.before_change: Callable[[], None] = lambda: None
+        """Called before anything is changed on any host."""
+        self._lock: Lock | None = None
         self.commands: Counter[str] = Counter()
         """How many commands were run on each host."""
         self._accept = accept_new_host_keys
@@ -116,6 +120,8 @@ class Session:
         session.cluster = cluster
         session.observer = Silent()
         session.commands = Counter()
+        session.before_change = lambda: None
+        session._lock = None
         session._accept = False
         session._inventory = state.inventory
         session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.nodes}
@@ -161,6 +167,11 @@ class Session:
 
         Raises HostsFailed with the reason for each that could not be reached.
         """
+        if failures := self.reach(nodes):
+            raise HostsFailed("connecting", failures)
+
+    def reach(self, nodes: Iterable[str] | None = None) -> list[HostFailure]:
+        """As ``connect``, for when some may be dead: the reason for each that could not be reached."""
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
         policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
@@ -178,9 +189,7 @@ class Session:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
         outcome = self.side_by_side(names, connect_to)
-        failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
-        if failures:
-            raise HostsFailed("connecting", failures)
+        return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
 
     def connect_some(self, nodes: Iterable[str]) -> list[str]:
         """Connect to those of the nodes that answer, and return their names.
@@ -218,8 +227,22 @@ class Session:
             remedy = f"try: ssh {where}; set user: and key: in the inventory, or load the key into your agent"
         return HostFailure(name, f"ssh {where}", None, text, remedy)
 
+    def hold(self, nodes: Iterable[str], job: str) -> dict[str, str]:
+        """Hold those of these nodes that are connected for this kubeup alone, until ``close``; marks of their records.
+
+        ``job`` tells others what they wait for. Raises BusyError when another kubeup holds one of them.
+        """
+        clients = [(name, getattr(self._hosts[name].connector, "client", None)) for name in nodes]
+        self._lock = self._lock or Lock(job)
+        return self._lock.acquire(
+            [(name, client) for name, client in clients if client is not None and self._hosts[name].connected]
+        )
+
     def close(self) -> None:
-        """End all connections."""
+        """Give held nodes back, and end all connections."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         for host in self._hosts.values():
             client = getattr(host.connector, "client", None) if host.connected else None
             if client is not None:  # pyinfra's own disconnect leaves the TCP connection open
@@ -279,16 +302,24 @@ class Session:
         return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
     def read(
-        self, nodes: Iterable[str] | None = None, *, contents: tuple[str, ...] = (), deep: bool = False
+        self,
+        nodes: Iterable[str] | None = None,
+        *,
+        contents: tuple[str, ...] = (),
+        deep: bool = False,
+        alone: bool = False,
     ) -> dict[str, Reading]:
         """What the nodes (all when not given) are and hold, by name. One command a host.
 
-        Raises HostsFailed. (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
+        Raises HostsFailed, and BusyError where ``alone`` is asked for and another kubeup holds a node.
+        (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
         """
         fact = HostReading()
 
         def read_one(name: str) -> Reading | HostFailure:
-            output = self.run(name, fact.command(contents, deep), timeout=150)
+            output = self.run(name, fact.command(contents, deep, alone), timeout=150)
+            if alone:
+                refuse_busy(name, output.stdout.strip())
             try:
                 return fact.process(output.stdout.splitlines())
             except (ValueError, KeyError, IndexError) as error:
@@ -316,6 +347,9 @@ class Session:
         started = time.monotonic()
         if not changes:
             return
+        self.before_change()
+        if self._lock is not None:
+            self._lock.check()
         self.observer.phase_started(title)
         state = self._new_state()
         for name in changes:
