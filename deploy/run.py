@@ -11,7 +11,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed, KubeupError
-from kubeup.host.difference import Change, Desired, difference
+from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
 from kubeup.host.reading import Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
@@ -63,6 +63,8 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    renewal: Renewal = nearly_over
+    """Which certificates are to be issued anew, though nothing else is wrong with them."""
     job: str = "kubeup"
     """The command, as other users are told of it while they have to wait."""
     alone: bool = False
@@ -110,7 +112,8 @@ class Run:
                 f"none of the masters that answer ({', '.join(masters)}) holds the authorities of the cluster "
                 f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
             )
-        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+        arch = {name: reading.facts.arch for name, reading in self.readings.items()}
+        return Vault(masters, self.store, self.fetch, arch.__getitem__, self.cluster.certificates)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
@@ -141,7 +144,7 @@ class Run:
         return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
 
     def _change(self, name: str) -> Change:
-        change = difference(name, self.desired(name), self.readings[name])
+        change = difference(name, self.desired(name), self.readings[name], renewal=self.renewal)
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:
             change.cluster = mark

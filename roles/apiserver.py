@@ -3,11 +3,10 @@
 from ipaddress import IPv4Address
 
 from kubeup.cluster import Cluster, Node
-from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
+from kubeup.cluster.trust import ALL, ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
-from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC, key, public
 from kubeup.roles.common import BIN, NODE_CA, PKI, Where, certificate, kubeconfig, nofile, program
 from kubeup.roles.etcd import APISERVER_USER
 from kubeup.templates import render, text
@@ -94,7 +93,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",), own_apiserver=True
     )
     certificates = [serving, to_etcd, to_kubelets, to_extensions]
-    trusted = authorities(cluster, node, host, trust)
+    trusted: list[Resource] = [*(public(name, trust) for name in ALL), key(SERVICE_ACCOUNTS, trust)]
     return [
         *programs,
         *certificates,
@@ -104,6 +103,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
                 "apiserver/kube-apiserver.service.j2", bin=BIN, flags=flags, nofile=nofile(host), admin_conf=ADMIN_CONF
             ),
             [*programs, *certificates, *trusted],
+            rereads=True,
         ),
         *kubectl,
         *admin,

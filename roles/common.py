@@ -49,8 +49,8 @@ def nofile(host: HostFacts) -> int:
 
 
 def authority(path: str, trust: Trust, name: str = KUBERNETES) -> File:
-    """The certificate of an authority, to check others by."""
-    return File(path, trust.certificate_pem(name))
+    """The certificate of an authority, to check others by; two while it is being replaced."""
+    return File(path, trust.bundle_pem(name))
 
 
 def certificate(

@@ -33,7 +33,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         Directory("/var/lib/etcd", mode=0o700),
         *serves,
         root,
-        unit("etcd.service", render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)), [*programs, *serves]),
+        unit(
+            "etcd.service",
+            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)),
+            [*programs, *serves],
+            rereads=True,
+        ),
     ]
     if cluster.flannel.store == "etcd":
         users = File(

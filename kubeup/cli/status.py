@@ -10,6 +10,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import api_endpoint
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed
+from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
 
 DAY = 24 * 3600
@@ -38,7 +39,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     node, reading = run.cluster.node(name), run.readings[name]
     desired = [resource for _, resource in run.desired(name).values()]
     certificates = {
-        resource.path: int(reading.record[resource.key].have.split()[1])
+        resource.path: int(validity(reading.record[resource.key])[1])
         for resource in desired
         if isinstance(resource, Certificate)
         and resource.key in reading.record

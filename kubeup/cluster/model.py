@@ -5,6 +5,7 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from kubeup.cluster.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 
 # "system:node:" + name is the common name of a kubelet's certificate, and X.509 allows 64 characters there
@@ -148,6 +150,15 @@ def _port_range(text: str) -> str:
     return text
 
 
+def _lifetime(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"([1-9]\d{0,5})([dhm])", str(value))
+    if not match:
+        refuse(f"{str(value)!r} is not a length of time", "write it in days, hours or minutes: 365d, 12h, 30m")
+    return int(match[1]) * {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}[match[2]]
+
+
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
@@ -157,6 +168,7 @@ Version = Annotated[str, AfterValidator(_version)]
 Connectable = Annotated[str, AfterValidator(_connectable)]
 LocalPath = Annotated[Path, AfterValidator(_path)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
+Lifetime = Annotated[timedelta, BeforeValidator(_lifetime)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -309,6 +321,13 @@ class Api(Value):
     balancer: Connectable | None = None
 
 
+class Certificates(Value):
+    """How long certificates are valid from when they are issued. Another value counts for those issued from then on."""
+
+    lifetime: Lifetime = LEAF_LIFETIME
+    authority_lifetime: Lifetime = AUTHORITY_LIFETIME
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -321,6 +340,7 @@ class Settings(Value):
     kube_proxy: KubeProxy = KubeProxy()
     flannel: Flannel = Flannel()
     api: Api = Api()
+    certificates: Certificates = Certificates()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()

@@ -41,6 +41,7 @@ TAIL = """
 #flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #api_port: 6443
+#certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #node_port_range: 30000-32767
 
 # For all nodes; what is not said is left to OpenSSH's config:

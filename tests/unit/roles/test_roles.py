@@ -73,17 +73,17 @@ def test_what_units_start_is_there(hosts: dict[str, list[Resource]]) -> None:
 
 def test_links_lead_somewhere(hosts: dict[str, list[Resource]]) -> None:
     for resources in hosts.values():
-        paths = {r.path for r in resources if isinstance(r, Blob | File | Link)}
+        paths = {r.path for r in resources if isinstance(r, Blob | File | Link | Secret)}
         assert {r.target for r in resources if isinstance(r, Link)} <= paths
 
 
 def test_files_that_units_are_given_are_there(hosts: dict[str, list[Resource]]) -> None:
     """And that they are among its inputs: else it would go on with the old ones."""
     for resources in hosts.values():
-        paths = {r.path for r in resources if isinstance(r, File | Secret | Certificate)}
+        paths = {r.path for r in resources if isinstance(r, File | Secret | Certificate | Link)}
         paths |= {r.key_path for r in resources if isinstance(r, Certificate)}
         for unit in (r for r in resources if isinstance(r, Unit)):
-            inputs = {path for kind, path in unit.inputs if kind == "file"}
+            inputs = {path for kind, path in unit.inputs if kind in ("file", "link")}
             for name, value in flags(unit).items():
                 if value.startswith("/etc/"):
                     assert value in paths, (unit.name, name)
