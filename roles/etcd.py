@@ -13,6 +13,9 @@ WHERE: Where = "masters"
 APISERVER_USER = "kube-apiserver"
 """The common name of the apiserver's client certificate, which is its user in etcd."""
 
+HALT = "/var/lib/kubeup/restore/halt"
+"""While it is there etcd does not start: its data are being replaced (deploy/restore.py)."""
+
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     version = cluster.versions.etcd
@@ -35,7 +38,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         root,
         unit(
             "etcd.service",
-            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)),
+            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host), halt=HALT),
             [*programs, *serves],
             rereads=True,
         ),

@@ -34,6 +34,7 @@ class Manifest:
     taken: str
     kubeup: str
     versions: Mapping[str, str]
+    service_cidr: str
     revision: int
     keys: int
     counts: Mapping[str, int] = field(default_factory=dict)

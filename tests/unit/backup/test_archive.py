@@ -17,7 +17,9 @@ WORD = Passphrase("correct horse", n=2**4)
 DATABASE = bytes(16) + bytes.fromhex("edda0ced") + b"data of the cluster!" * 200_000
 DATABASE += bytes(-len(DATABASE) % 4096)
 SNAPSHOT = DATABASE + hashlib.sha256(DATABASE).digest()
-MANIFEST = Manifest("demo", "abc", "2026-11-21T15:00:00+00:00", "0.1.0", {"etcd": "3.6.8"}, 7, 3, {"secrets": 2})
+MANIFEST = Manifest(
+    "demo", "abc", "2026-11-21T15:00:00+00:00", "0.1.0", {"etcd": "3.6.8"}, "10.0.0.0/24", 7, 3, {"secrets": 2}
+)
 FILES = {"/etc/kubernetes/pki/ca.key": "KEY", "/etc/kubernetes/pki/ca.crt": "CERTIFICATE"}
 INVENTORY = "name: demo  # mine\n"
 
