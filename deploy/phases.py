@@ -42,7 +42,7 @@ class Preflight:
         preflight(run.cluster, run.readings, run.changes, run.vault)
 
 
-class _Part:
+class Part:
     """Applies the items of the difference that it chooses."""
 
     title: str
@@ -58,7 +58,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Distribute(_Part):
+class Distribute(Part):
     """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
 
     title: str = "Components"
@@ -68,7 +68,7 @@ class Distribute(_Part):
 
 
 @dataclass(frozen=True)
-class Converge(_Part):
+class Converge(Part):
     """Makes the hosts hold what these roles ask for."""
 
     title: str
@@ -79,7 +79,7 @@ class Converge(_Part):
 
 
 @dataclass(frozen=True)
-class Tidy(_Part):
+class Tidy(Part):
     """Removes what was placed once and is no longer wanted."""
 
     title: str = "Tidy"

@@ -21,10 +21,11 @@ from kubeup.checks.etcdctl import members as members_of
 from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.preflight import RESTORING
 from kubeup.cluster import Cluster, Node
-from kubeup.deploy.phases import Phase, execute
+from kubeup.deploy.phases import Part, Phase, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.up import PHASES
 from kubeup.errors import HostsFailed, KubeupError, PreflightError, Problem
+from kubeup.host.difference import Item
 from kubeup.host.session import Output, failure
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
@@ -42,7 +43,7 @@ revision: none of those must come again with other contents, or he would never n
 
 @dataclass(frozen=True)
 class Job:
-    """A restore that was begun, as its hosts note it. ``bump``: what is added to the snapshot's revision, once known."""
+    """A restore that was begun, as its hosts note it. ``bump``: what the revision grows by, once that is known."""
 
     id: str
     command: str
@@ -61,24 +62,21 @@ def restore_etcd(run: Run, snapshot: Snapshot) -> None:
             f"there is no cluster {run.cluster.name} on these hosts, and a snapshot alone has no authorities: "
             "`kubeup restore FILE` brings back all of a cluster from a backup"
         )
-    _restore(run, snapshot, "kubeup etcd restore", [], [])
+    _restore(run, snapshot, "kubeup etcd restore", [])
 
 
 def restore_cluster(run: Run, backup: Backup) -> None:
     """Rebuild the cluster of a backup on the hosts of the run's inventory, whatever they are called."""
     refuse_unfit(run.cluster, backup)
-    _restore(replace(run, given=backup.files), backup.snapshot, "kubeup restore", [OldMasters()], [OldNodes()])
+    _restore(replace(run, given=backup.files), backup.snapshot, "kubeup restore", [OldNodes()])
 
 
-def _restore(
-    run: Run, snapshot: Snapshot, command: str, after_etcd: Sequence[Phase], after_masters: Sequence[Phase]
-) -> None:
+def _restore(run: Run, snapshot: Snapshot, command: str, more: Sequence[Phase]) -> None:
     run = replace(run, restoring=True)
     before, etcd, masters, nodes = _parts(PHASES)
-    execute(before, run)
-    RestoreData(snapshot, command).run(run)
+    execute([*before, Folder(), RestoreData(snapshot, command)], run)
     run = replace(run)  # what was read is no longer so
-    execute([*etcd, *after_etcd, *masters, *after_masters, Finish(), *nodes], run)
+    execute([*etcd, Former(), *masters, *more, Watchers(), Finish(), *nodes], run)
 
 
 def _parts(phases: Sequence[Phase]) -> tuple[Sequence[Phase], Sequence[Phase], Sequence[Phase], Sequence[Phase]]:
@@ -195,6 +193,16 @@ mv restored.new restored
 
 
 @dataclass(frozen=True)
+class Folder(Part):
+    """Makes etcd's folder, by the record, so that it goes when the cluster goes."""
+
+    title: str = "Restore"
+
+    def chooses(self, item: Item) -> bool:
+        return item.key == ("dir", DATA)
+
+
+@dataclass(frozen=True)
 class RestoreData:
     """Gives every member of etcd data made of the snapshot. etcd does not run afterwards."""
 
@@ -296,17 +304,19 @@ def _on_each(names: Iterable[str], run: Run, doing: str, do: Callable[[str], Out
 
 
 @dataclass(frozen=True)
-class OldMasters:
-    """Takes out of etcd what says where the former hosts are, before anything reads it."""
+class Former:
+    """Takes out of etcd, before anything reads it, what only says who was doing what when the snapshot was taken."""
 
     title: str = "Former hosts"
 
     def run(self, run: Run) -> None:
         etcdctl = Etcdctl(run.cluster, run.session)
         ours = {str(node.address) for node in run.cluster.nodes}
-        # The apiservers' own: until these run out, the Service `kubernetes` would lead to masters that are gone.
-        leases = etcdctl.checked("get", "--prefix", "--keys-only", "/registry/masterleases/").split()
-        former = [key for key in leases if key.rpartition("/")[2] not in ours]
+        # The apiservers' own leases: as long as these last, the Service `kubernetes` leads to masters that are gone.
+        masters = etcdctl.checked("get", "--prefix", "--keys-only", "/registry/masterleases/").split()
+        former = [key for key in masters if key.rpartition("/")[2] not in ours]
+        # Their leaders': all of them have stopped, and those that start would wait for 15 s to be sure.
+        former += [f"/registry/leases/kube-system/{name}" for name in ("kube-controller-manager", "kube-scheduler")]
         # flannel's, where it keeps them here.
         subnets = json.loads(etcdctl.checked("get", "--prefix", "--write-out=json", f"{ETCD_PREFIX}/subnets/"))
         former += [key for key, public in _subnets(subnets) if public not in ours]
@@ -341,6 +351,28 @@ class OldNodes:
             )
         if former:
             run.session.observer.say(f"Former nodes are forgotten: {', '.join(former)}.")
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """Lets the cluster's own parts, where they run, look at all objects anew at once.
+
+    By themselves they would ask a new apiserver only after a while, which grows to half a minute while there is none.
+    """
+
+    title: str = "Watchers"
+
+    def run(self, run: Run) -> None:
+        restart = "systemctl try-restart $(systemctl list-units --plain --no-legend --state=active {} | cut -d' ' -f1)"
+        units = "kubelet.service kube-proxy.service flanneld.service"
+        _on(
+            run,
+            [node.name for node in run.nodes],
+            f"if systemctl is-active --quiet kubelet; then {restart.format(units)}; fi",
+        )
+        Kubectl(run.cluster, run.session).checked(
+            "kubectl delete pods --namespace=kube-system --selector=k8s-app=kube-dns --wait=false"
+        )
 
 
 @dataclass(frozen=True)
