@@ -35,7 +35,7 @@ class Remove:
     masters: bool
 
     def _nodes(self, cluster: Cluster) -> Sequence[Node]:
-        return [node for node in cluster.nodes if node.is_master == self.masters]
+        return [node for node in cluster.hosts if node.is_master == self.masters]
 
     def changes(self, run: Run) -> dict[str, Change]:
         changes = {}

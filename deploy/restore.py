@@ -16,11 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from kubeup.backup import Backup, Snapshot
-from kubeup.checks.etcdctl import Etcdctl
-from kubeup.checks.etcdctl import members as members_of
+from kubeup.checks.etcdctl import Etcdctl, own_members
 from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.preflight import RESTORING
-from kubeup.cluster import Cluster, Node
+from kubeup.cluster import Cluster
 from kubeup.deploy.phases import Part, Phase, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.up import PHASES
@@ -29,12 +28,11 @@ from kubeup.host.difference import Item
 from kubeup.host.session import Output, failure
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
-from kubeup.roles.etcd import HALT
+from kubeup.roles.etcd import DATA, HALT, peer_url
 from kubeup.roles.flannel import ETCD_PREFIX
 
 FOLDER = RESTORING.rpartition("/")[0]
 SNAPSHOT = f"{FOLDER}/etcd.db"
-DATA = "/var/lib/etcd"
 
 MARGIN = 1_000_000_000
 """By how much the first revision after a restore is larger than the last before. Whoever watches objects remembers a
@@ -72,10 +70,11 @@ def restore_cluster(run: Run, backup: Backup) -> None:
 
 
 def _restore(run: Run, snapshot: Snapshot, command: str, more: Sequence[Phase]) -> None:
+    own_members(run.cluster)
     run = replace(run, restoring=True)
     before, etcd, masters, nodes = _parts(PHASES)
     execute([*before, Folder(), RestoreData(snapshot, command)], run)
-    run = replace(run)  # what was read is no longer so
+    run = replace(run, placed=set())  # what was read is no longer so
     execute([*etcd, Former(), *masters, *more, Watchers(), Finish(), *nodes], run)
 
 
@@ -214,7 +213,7 @@ class RestoreData:
         run.hold()
         started = time.monotonic()
         run.session.observer.phase_started(self.title)
-        members = [node.name for node in members_of(run.cluster)]
+        members = [node.name for node in run.cluster.members]
         hosts = sorted({*members, *(master.name for master in run.cluster.masters)})
         etcdutl = (
             f"{ROOT}/etcd/{run.cluster.versions.etcd}/etcdutl"  # sent with the components; the link may come later
@@ -263,7 +262,7 @@ class RestoreData:
         )
 
     def _replace(self, run: Run, job: Job, etcdutl: str) -> None:
-        nodes = {node.name: node for node in members_of(run.cluster)}
+        nodes = {node.name: node for node in run.cluster.members}
         everybody = ",".join(f"{node.name}={peer_url(node)}" for node in nodes.values())
         _on_each(
             nodes,
@@ -273,11 +272,6 @@ class RestoreData:
                 name, _REPLACE, etcdutl, job.id, name, peer_url(nodes[name]), everybody, str(job.bump), timeout=900
             ),
         )
-
-
-def peer_url(node: Node) -> str:
-    """Where the other members find this node's."""
-    return f"https://{node.address}:2380"
 
 
 def _seen(text: str) -> dict[str, str]:
@@ -382,7 +376,7 @@ class Finish:
     title: str = "Finish"
 
     def run(self, run: Run) -> None:
-        hosts = {node.name for node in (*members_of(run.cluster), *run.cluster.masters)}
+        hosts = {node.name for node in (*run.cluster.members, *run.cluster.masters)}
         kept = _on(
             run, sorted(hosts), f"rm -rf {FOLDER}; cd {DATA} 2>/dev/null && ls -d before-restore-* 2>/dev/null || true"
         )

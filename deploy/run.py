@@ -13,7 +13,7 @@ from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault, holding
 from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
-from kubeup.host.reading import Reading
+from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
 from kubeup.roles import (
@@ -27,18 +27,21 @@ from kubeup.roles import (
     controller_manager,
     desired_state,
     etcd,
+    etcd_client,
     flannel,
     kube_proxy,
     kubelet,
     scheduler,
     virtual_ip,
 )
+from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
     base,
     containerd,
     etcd,
+    etcd_client,
     apiserver,
     controller_manager,
     scheduler,
@@ -82,14 +85,16 @@ class Run:
     """Whether this is what goes on with a restore that was begun; every other job refuses to."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+    placed: set[tuple[str, Key]] = field(default_factory=set)
+    """Items of the difference (node, key) that a phase has applied ahead of the one that they belong to."""
 
     def __post_init__(self) -> None:
         self.session.before_change = self.hold
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes that are read and changed."""
-        return tuple(node for node in self.cluster.nodes if self.scope is None or node.name in self.scope)
+        """The hosts that are read and changed."""
+        return tuple(node for node in self.cluster.hosts if self.scope is None or node.name in self.scope)
 
     @property
     def masters(self) -> tuple[Node, ...]:
@@ -99,7 +104,7 @@ class Run:
     @property
     def whole(self) -> bool:
         """Whether they are all the nodes of the cluster."""
-        return len(self.nodes) == len(self.cluster.nodes)
+        return len(self.nodes) == len(self.cluster.hosts)
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
@@ -107,7 +112,10 @@ class Run:
         names = None if self.whole else [node.name for node in self.nodes]
         noted = () if self.restoring else (RESTORING,)
         return self.session.read(
-            names, contents=(*PUBLIC, VALIDATED, *noted), deep=self.deep, alone=self.alone and not self.held
+            names,
+            contents=(*PUBLIC, VALIDATED, FIRST_START, *noted),
+            deep=self.deep,
+            alone=self.alone and not self.held,
         )
 
     @cached_property
@@ -124,7 +132,8 @@ class Run:
         arch = {name: reading.facts.arch for name, reading in self.readings.items()}
         if self.given:  # a backup is as good as a master
             masters[BACKUP] = holding(self.given, next(iter(self.readings.values())).facts)
-        return Vault(masters, self.store, self.fetch, arch.__getitem__, self.cluster.certificates)
+        cluster = self.cluster
+        return Vault(masters, self.store, self.fetch, arch.__getitem__, cluster.certificates, cluster.etcd)
 
     @cached_property
     def changes(self) -> dict[str, Change]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from kubeup.checks.etcdctl import Etcdctl, Member, members
+from kubeup.checks.etcdctl import Etcdctl, Member, own_members
 from kubeup.cluster import Cluster
 from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.session import Session, failure
@@ -47,7 +47,7 @@ def take(cluster: Cluster, session: Session, *, keep: int = KEEP) -> Taken:
     Raises HostsFailed with what each of them said when none can.
     """
     failures: list[HostFailure] = []
-    for node in members(cluster):
+    for node in own_members(cluster):
         output = session.shell(node.name, text("snapshots/snapshot.sh"), str(keep), node.name, timeout=900)
         if output.ok:
             path, size, sha256, status = output.stdout.strip().splitlines()[-1].split("\t")

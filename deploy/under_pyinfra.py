@@ -49,7 +49,7 @@ def _declare(phases: Sequence[Phase], run: Run) -> None:
         # No phase begins before the one before it has succeeded everywhere. Locked: else it held in this file alone.
         pyinfra.state.config.FAIL_PERCENT = 0
         pyinfra.state.config.lock_current_state()
-    first = run.cluster.nodes[0].name == pyinfra.host.name
+    first = run.cluster.hosts[0].name == pyinfra.host.name
     for phase in phases:
         if isinstance(phase, Changing):
             change = phase.changes(run).get(pyinfra.host.name) or Change(pyinfra.host.name)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 from kubeup.cluster.certificates import Authority, CertificateSpec, describe, issue, new_authority, new_key_pair
-from kubeup.cluster.model import Certificates
-from kubeup.cluster.trust import ALL, AUTHORITIES, SERVICE_ACCOUNTS, Trust, key_name, parse_trust
+from kubeup.cluster.model import Certificates, Etcd
+from kubeup.cluster.trust import (
+    ALL,
+    AUTHORITIES,
+    EXISTING_ETCD,
+    SERVICE_ACCOUNTS,
+    ExistingEtcd,
+    Trust,
+    key_name,
+    parse_trust,
+)
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.facts import HostFacts
@@ -35,10 +46,12 @@ class Vault:
         fetch: Callable[[str, str], str],
         arch: Callable[[str], str],
         certificates: Certificates | None = None,
+        etcd: Etcd | None = None,
     ) -> None:
         """``masters``: readings with the contents of PUBLIC. ``fetch(node, path)`` returns the text of a file there.
 
         ``arch(node)`` is the architecture of a node. ``certificates``: how long those are valid that are issued here.
+        ``etcd``: one that is not kubeup's.
         Raises KubeupError when masters hold different authorities.
         """
         self.unpacker = UNPACKER
@@ -49,7 +62,7 @@ class Vault:
         self._certificates = certificates or Certificates()
         self._keys: dict[str, str] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact] = {}
-        self.trust = _trusted(masters) or self._founded()
+        self.trust = replace(_trusted(masters) or self._founded(), existing_etcd=self._existing(etcd))
 
     def __repr__(self) -> str:
         return "<Vault>"
@@ -68,6 +81,13 @@ class Vault:
         made = new_authority(name, lifetime=self._certificates.authority_lifetime)
         self._keys[key_name(name, made.certificate_pem)] = made.key_pem or ""
         return made.certificate_pem
+
+    def _existing(self, etcd: Etcd | None) -> ExistingEtcd | None:
+        """What opens an etcd that is not kubeup's, as the files on this machine have it."""
+        if etcd is None or not (etcd.endpoints and etcd.ca and etcd.certificate and etcd.key):
+            return None
+        self._keys[EXISTING_ETCD] = _pem(etcd.key, "PRIVATE KEY")
+        return ExistingEtcd(_pem(etcd.ca, "CERTIFICATE"), _pem(etcd.certificate, "CERTIFICATE"))
 
     def expired(self, name: str) -> bool:
         """Whether what issues under this name has come to its end. (Service accounts' keys have none.)"""
@@ -122,6 +142,18 @@ def holding(files: Mapping[str, str], facts: HostFacts) -> Reading:
     hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in files.items()}
     record = {("file", path): Entry("given", sha256, "absent") for path, sha256 in hashes.items()}
     return Reading(facts, record, hashes, texts={path: files[path] for path in PUBLIC if path in files})
+
+
+def _pem(path: Path, what: str) -> str:
+    """The text of a PEM file. Raises KubeupError when it cannot be read or holds something else; never shows it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise KubeupError(f"{path} (etcd: in the inventory) cannot be read: {reason}") from None
+    if f"{what}-----" not in text:
+        raise KubeupError(f"{path} (etcd: in the inventory) is no {what.lower()} in PEM form")
+    return text
 
 
 def _trusted(masters: Mapping[str, Reading]) -> Trust | None:

@@ -11,8 +11,8 @@ from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Certificate, File, Link, Resource
 from kubeup.templates import render
 
-Where = Literal["masters", "nodes"]
-"""The nodes that have a role. Every host is one of the nodes."""
+Where = Literal["masters", "nodes", "members", "hosts"]
+"""The hosts that have a role: the property of a Cluster that says which they are."""
 
 ROOT = "/opt/kubeup"
 BIN = f"{ROOT}/bin"

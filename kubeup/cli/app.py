@@ -175,7 +175,7 @@ def destroy(
     with Display() as display, connected(inventory, accept_new_host_keys, display, alone=True) as run:
         if not yes:
             with paused(display):
-                names = ", ".join(node.name for node in run.cluster.nodes)
+                names = ", ".join(node.name for node in run.cluster.hosts)
                 typer.confirm(f"Destroy the cluster {run.cluster.name} on {names}, with all its data?", abort=True)
         execute(PHASES, run)
         display.say(f"The cluster {run.cluster.name} is gone. (changed={display.changed})")

@@ -59,7 +59,7 @@ def connected(
 ) -> Iterator[Run]:
     """A Run with all hosts connected. ``alone`` for what will change them.
 
-    ``masters_alive``: a Run on those masters that answer, for what any of them can do.
+    ``masters_alive``: a Run on those masters and hosts of etcd that answer, for what any of them can do.
     """
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
@@ -69,7 +69,7 @@ def connected(
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
         scope = None
         if masters_alive:
-            scope = frozenset(session.connect_some(master.name for master in cluster.masters))
+            scope = frozenset(session.connect_some(host.name for host in (*cluster.masters, *cluster.etcd_hosts)))
         else:
             session.connect()
         yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}", scope=scope)

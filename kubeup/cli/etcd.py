@@ -27,13 +27,13 @@ MIB = 2**20
 @contextmanager
 def _members(inventory: Path | None, accept_new: bool) -> Iterator[tuple[Cluster, Session]]:
     """The cluster, and a session to those of etcd's hosts that answer: one is enough."""
-    from kubeup.checks.etcdctl import members
+    from kubeup.checks.etcdctl import own_members
     from kubeup.cluster import load
     from kubeup.host.session import Session
 
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new) as session:
-        session.connect_some(node.name for node in members(cluster))
+        session.connect_some(node.name for node in own_members(cluster))
         yield cluster, session
 
 

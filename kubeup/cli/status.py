@@ -31,7 +31,7 @@ def gather(run: Run) -> dict[str, Any]:
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "nodes": [_node(run, node.name, ready) for node in run.cluster.nodes],
+        "nodes": [_node(run, node.name, ready) for node in run.cluster.hosts],
     }
 
 
@@ -55,7 +55,9 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "role": str(node.role),
         "address": str(node.address),
-        "ready": {"True": "Ready", "False": "NotReady"}.get(ready.get(name, ""), "unknown"),
+        "ready": "-"
+        if node not in run.cluster.nodes
+        else {"True": "Ready", "False": "NotReady"}.get(ready.get(name, ""), "unknown"),
         "differences": len(run.changes[name].items),
         "units": {
             unit.removesuffix(".service"): {

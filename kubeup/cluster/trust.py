@@ -22,6 +22,9 @@ ETCD = "etcd-ca"
 FRONT_PROXY = "front-proxy-ca"
 SERVICE_ACCOUNTS = "service-accounts"
 
+EXISTING_ETCD = "existing-etcd"
+"""The secret that is the client key for an etcd that is not kubeup's."""
+
 AUTHORITIES = (KUBERNETES, ETCD, FRONT_PROXY)
 ALL = (*AUTHORITIES, SERVICE_ACCOUNTS)
 
@@ -39,11 +42,25 @@ class Other:
 
 
 @dataclass(frozen=True)
+class ExistingEtcd:
+    """What opens an etcd that is not kubeup's, in PEM: its authority's certificate, and the client's for apiservers."""
+
+    ca_pem: str
+    certificate_pem: str
+
+    @property
+    def identity(self) -> str:
+        """Another key has another."""
+        return hashlib.sha256(self.certificate_pem.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
 class Trust:
     """The certificates of the authorities that issue, by name, and the public key of service accounts' tokens (PEM).
 
     ``others`` are what is trusted besides, while one is being replaced. ``generation`` counts the decisions: of what
     masters say, the latest counts. ``first`` is the identity of a cluster whose authority has been replaced since.
+    ``existing_etcd`` is of this machine's files, and not of the masters'.
     """
 
     authorities: Mapping[str, Authority] = field(default_factory=dict)
@@ -51,6 +68,7 @@ class Trust:
     others: Mapping[str, Other] = field(default_factory=dict)
     generation: int = 0
     first: str = ""
+    existing_etcd: ExistingEtcd | None = None
 
     @property
     def identity(self) -> str:

@@ -27,7 +27,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostFailure, HostsFailed
-from kubeup.host.converge import Material, converge
+from kubeup.host.converge import APPLY, Material, Payload, converge
 from kubeup.host.difference import Change
 from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
@@ -43,6 +43,9 @@ logging.getLogger("paramiko").propagate = False
 
 CONNECT_TIMEOUT = 10
 """Seconds that a host may take to answer."""
+
+APPLY_TIMEOUT = 600
+"""Seconds that one node may take for a change that is applied by itself: packages may have to be installed."""
 
 KEEPALIVE = 15
 """Seconds between signs of life on an idle connection, so that firewalls on the way do not forget it."""
@@ -105,10 +108,10 @@ class Session:
         """How many commands were run on each host."""
         self._accept = accept_new_host_keys
         target = connector or (lambda node: (node.name, ssh_data(cluster, node, accept_new_host_keys=self._accept)))
-        names = [target(node) for node in cluster.nodes]
+        names = [target(node) for node in cluster.hosts]
         self._inventory = Inventory((names, {}))
         self._hosts: dict[str, Host] = {
-            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.nodes, names, strict=True)
+            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.hosts, names, strict=True)
         }
         self._node_names = {host.name: node for node, host in self._hosts.items()}
         self._new_state()
@@ -124,7 +127,7 @@ class Session:
         session._lock = None
         session._accept = False
         session._inventory = state.inventory
-        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.nodes}
+        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
         session._node_names = {name: name for name in session._hosts}
         session._state = state
         return session
@@ -347,9 +350,7 @@ class Session:
         started = time.monotonic()
         if not changes:
             return
-        self.before_change()
-        if self._lock is not None:
-            self._lock.check()
+        self._may_change()
         self.observer.phase_started(title)
         state = self._new_state()
         for name in changes:
@@ -375,6 +376,30 @@ class Session:
         if failures:
             raise HostsFailed(title, failures)
         self.observer.phase_done(title, time.monotonic() - started)
+
+    def _may_change(self) -> None:
+        """See that nobody else changes the cluster."""
+        self.before_change()
+        if self._lock is not None:
+            self._lock.check()
+
+    def place(self, title: str, name: str, change: Change, material: Material) -> None:
+        """Apply a change without large files to one node, in one command: for phases that take a node at a time.
+
+        Not by an operation of pyinfra's, so also within one (see kubeup.deploy.under_pyinfra). Raises HostsFailed.
+        """
+        if not change:
+            return
+        self._may_change()
+        started = time.monotonic()
+        self.observer.host_started(title, name)
+        payload = Payload(change, material)
+        command = privileged(APPLY, payload.sha256, name="kubeup-apply", stdin=payload)
+        change.dirty.clear()  # it is in the payload
+        output = self.run(name, command, timeout=APPLY_TIMEOUT)
+        self.observer.host_done(title, name, time.monotonic() - started, len(change.items), not output.ok)
+        if not output.ok:
+            raise HostsFailed(title, [failure(name, f"{title}: applying the change (kubeup-apply)", output)])
 
     def _operation_failure(self, title: str, name: str, meta: OperationMeta) -> HostFailure:
         command = (meta._commands or [None])[-1]

@@ -114,7 +114,9 @@ def make_cluster(roles: str = "ai i i", **settings: Any) -> Cluster:
         {"name": f"n{number}", "role": role, "host": f"10.0.0.{number}", "address": f"10.0.0.{number}"}
         for number, role in enumerate(roles.split(), start=1)
     ]
-    return Cluster.model_validate({"name": "demo", "nodes": nodes, **settings})
+    of_etcd = [node for node in nodes if node["role"] == "etcd"]
+    others = [node for node in nodes if node not in of_etcd]
+    return Cluster.model_validate({"name": "demo", "nodes": others, "etcd_hosts": of_etcd, **settings})
 
 
 class FakeMaterial:

@@ -9,10 +9,11 @@ import pytest
 from cryptography import x509
 
 from kubeup.cluster import Authority, CertificateSpec, describe, new_authority, new_key_pair
-from kubeup.cluster.model import Certificates
+from kubeup.cluster.model import Certificates, Etcd
 from kubeup.cluster.trust import (
     AUTHORITIES,
     ETCD,
+    EXISTING_ETCD,
     FRONT_PROXY,
     KUBERNETES,
     SERVICE_ACCOUNTS,
@@ -275,3 +276,29 @@ def test_a_component_is_verified_once(masters: Masters, tmp_path: Path, monkeypa
     for node in ("n1", "n2"):
         vault.artifact("kubelet", "1", node)
     assert (found, verified) == ([("kubelet", "1", "amd64")], ["kubelet"])
+
+
+# an etcd that is not kubeup's
+
+
+def test_what_opens_an_etcd_of_others(masters: Masters, tmp_path: Path) -> None:
+    files = {"ca": "CERTIFICATE", "certificate": "CERTIFICATE", "key": "PRIVATE KEY"}
+    for name, kind in files.items():
+        (tmp_path / name).write_text(f"-----BEGIN {kind}-----\n{name}\n-----END {kind}-----\n")
+    etcd = Etcd.model_validate({"endpoints": ["https://e"], **{name: tmp_path / name for name in files}})
+    vault = Vault(masters.readings, Store(tmp_path), masters.fetch, lambda node: "amd64", etcd=etcd)
+    found = vault.trust.existing_etcd
+    assert found
+    assert (found.ca_pem, found.certificate_pem) == tuple(
+        (tmp_path / name).read_text() for name in ("ca", "certificate")
+    )
+    assert vault.secret(EXISTING_ETCD) == (tmp_path / "key").read_text()
+    assert "PRIVATE" not in repr(vault) + repr(vault.trust) + repr(etcd)
+    for name, message in (("key", "is no private key in PEM form"), ("ca", "is no certificate in PEM form")):
+        text = (tmp_path / name).read_text()
+        (tmp_path / name).write_text("secret words")
+        with pytest.raises(KubeupError, match=message) as caught:
+            Vault(masters.readings, Store(tmp_path), masters.fetch, lambda node: "amd64", etcd=etcd)
+        assert "secret words" not in str(caught.value)
+        (tmp_path / name).write_text(text)
+    assert masters.vault().trust.existing_etcd is None
