@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.members import check_members
@@ -41,6 +42,7 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)

@@ -32,6 +32,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    snapshots,
     virtual_ip,
 )
 from kubeup.roles.etcd import FIRST_START
@@ -41,6 +42,7 @@ ROLES: tuple[Role, ...] = (
     base,
     containerd,
     etcd,
+    snapshots,
     etcd_client,
     apiserver,
     controller_manager,

@@ -18,11 +18,6 @@ from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.session import Session, failure
 from kubeup.templates import text
 
-KEEP = 12
-"""How many snapshots stay on a master, where the inventory does not say."""
-
-SNAPSHOTS = "/var/lib/kubeup/snapshots"
-
 HEALTHY_AGAIN = 60
 """Seconds that a member may take until it answers after `defrag`, during which it blocks."""
 
@@ -41,14 +36,16 @@ class Taken:
     keys: int
 
 
-def take(cluster: Cluster, session: Session, *, keep: int = KEEP) -> Taken:
-    """Take a snapshot on the first member that can, where it stays among the newest ``keep``.
+def take(cluster: Cluster, session: Session) -> Taken:
+    """Take a snapshot on the first member that can, where it stays among the newest.
 
     Raises HostsFailed with what each of them said when none can.
     """
     failures: list[HostFailure] = []
     for node in own_members(cluster):
-        output = session.shell(node.name, text("snapshots/snapshot.sh"), str(keep), node.name, timeout=900)
+        output = session.shell(
+            node.name, text("snapshots/snapshot.sh"), str(cluster.snapshots.keep), node.name, timeout=900
+        )
         if output.ok:
             path, size, sha256, status = output.stdout.strip().splitlines()[-1].split("\t")
             told = json.loads(status)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, components, etcd, lab
+from kubeup.cli import backup, components, etcd, lab, nodes
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -36,6 +36,7 @@ app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.add_typer(nodes.app)
 
 INTERRUPTED = 130
 
@@ -74,11 +75,13 @@ def plan(
     inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
 ) -> None:
     """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
+    from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if as_json:
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
         else:

@@ -143,6 +143,13 @@ def _connectable(text: str) -> str:
     return text
 
 
+def _balancer(text: str) -> str:
+    host, colon, port = text.partition(":")
+    if not host or (colon and not (port.isdigit() and 0 < int(port) < 65536)) or not is_dns_name(host.lower()):
+        refuse(f"{text!r} is not a balancer's host", "write HOST or HOST:PORT, e.g. api.example.com:6443")
+    return text
+
+
 def _etcd_url(text: str) -> str:
     if not re.fullmatch(r"https://[^\s/@,:]+(:\d{1,5})?/?", text):
         refuse(f"{text!r} is not the URL of an etcd member", "write it like https://10.10.103.250:2379")
@@ -164,6 +171,15 @@ def _lifetime(value: Any) -> Any:
     if not match:
         refuse(f"{str(value)!r} is not a length of time", "write it in days, hours or minutes: 365d, 12h, 30m")
     return int(match[1]) * {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}[match[2]]
+
+
+def _interval(value: Any) -> Any:
+    if str(value) in ("off", "no", "false"):  # as YAML has "off", and as people mean it
+        return timedelta(0)
+    interval = _lifetime(value)
+    if timedelta(0) < interval < timedelta(minutes=5):
+        refuse(f"{value} is too often for snapshots", "write 5m or more, or off")
+    return interval
 
 
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
@@ -331,7 +347,12 @@ class Api(Value):
     """
 
     address: IPv4Address | None = None
-    balancer: Connectable | None = None
+    balancer: Annotated[str, AfterValidator(_balancer)] | None = None
+
+    @property
+    def balancer_host(self) -> str:
+        """The balancer's name or address, without its port; "" without a balancer."""
+        return (self.balancer or "").partition(":")[0]
 
 
 class Etcd(Value):
@@ -352,6 +373,13 @@ class Certificates(Value):
     authority_lifetime: Lifetime = AUTHORITY_LIFETIME
 
 
+class Snapshots(Value):
+    """Scheduled snapshots of etcd: how old the newest may be (``off``: none are taken), and how many are kept."""
+
+    every: Annotated[timedelta, BeforeValidator(_interval)] = timedelta(hours=6)
+    keep: int = Field(12, ge=1, le=1000)
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -366,6 +394,7 @@ class Settings(Value):
     api: Api = Api()
     etcd: Etcd = Etcd()
     certificates: Certificates = Certificates()
+    snapshots: Snapshots = Snapshots()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()

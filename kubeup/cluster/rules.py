@@ -19,6 +19,7 @@ FIXED_PORTS = {
     2379: "etcd",
     6444: "the balancer of each node",
     2380: "etcd's peers",
+    2382: "what takes snapshots from other masters",
     10248: "the kubelet's health check",
     10249: "kube-proxy's metrics",
     10250: "the kubelet",
@@ -144,6 +145,13 @@ def api_address(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
             (("api",),),
             "api has both an address and a balancer",
             "keep address: for one that kubeup moves among the masters, or balancer: for one that you run",
+            frozenset({"api"}),
+        )
+    if api.address and (api.address.is_loopback or api.address.is_multicast or api.address.is_unspecified):
+        yield Finding(
+            (("api", "address"),),
+            f"api's address {api.address} is none that clients can reach",
+            "use a free address of the masters' network",
             frozenset({"api"}),
         )
     for index, node in enumerate(nodes):
