@@ -12,7 +12,7 @@ from kubeup.checks.etcdctl import ETCDCTL, OWN
 from kubeup.deploy.run import Run
 from kubeup.deploy.snapshots import bring, take, whole_file
 from kubeup.errors import HostsFailed, KubeupError
-from kubeup.host.session import failure
+from kubeup.host.session import Session, failure
 from kubeup.roles.authorities import TRUST, key_path
 
 
@@ -36,7 +36,7 @@ def back_up(run: Run, inventory: Path, to: Path, lock: Lock) -> Manifest:
         service_cidr=str(run.cluster.service_cidr),
         revision=taken.revision,
         keys=taken.keys,
-        counts=_counts(run, taken.node, taken.revision),
+        counts=count(run.session, taken.node, taken.revision),
     )
     snapshot = (taken.size, taken.sha256, lambda sink: bring(run.session, taken, sink))
     with whole_file(to) as file:
@@ -44,10 +44,10 @@ def back_up(run: Run, inventory: Path, to: Path, lock: Lock) -> Manifest:
     return manifest
 
 
-def _counts(run: Run, node: str, revision: int) -> dict[str, int]:
-    """How many objects of each kind etcd had at that revision. Raises HostsFailed."""
+def count(session: Session, node: str, revision: int = 0) -> dict[str, int]:
+    """How many objects of each kind etcd had at that revision, or has now. Raises HostsFailed."""
     listing = f'{ETCDCTL} --endpoints={OWN} get /registry/ --prefix --keys-only --rev="$1"'
-    output = run.session.shell(node, listing, str(revision), timeout=120)
+    output = session.shell(node, listing, str(revision), timeout=120)
     if not output.ok:
         raise HostsFailed("counting what is in etcd", [failure(node, "etcdctl get /registry/ --keys-only", output)])
     return counted(output.stdout)

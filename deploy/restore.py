@@ -60,22 +60,27 @@ def restore_etcd(run: Run, snapshot: Snapshot) -> None:
             f"there is no cluster {run.cluster.name} on these hosts, and a snapshot alone has no authorities: "
             "`kubeup restore FILE` brings back all of a cluster from a backup"
         )
-    _restore(run, snapshot, "kubeup etcd restore", [])
+    _restore(run, snapshot, "kubeup etcd restore", [], [])
 
 
-def restore_cluster(run: Run, backup: Backup) -> None:
-    """Rebuild the cluster of a backup on the hosts of the run's inventory, whatever they are called."""
+def restore_cluster(run: Run, backup: Backup, after_etcd: Sequence[Phase] = ()) -> None:
+    """Rebuild the cluster of a backup on the hosts of the run's inventory, whatever they are called.
+
+    ``after_etcd``: what shall look at its data while nobody else does.
+    """
     refuse_unfit(run.cluster, backup)
-    _restore(replace(run, given=backup.files), backup.snapshot, "kubeup restore", [OldNodes()])
+    _restore(replace(run, given=backup.files), backup.snapshot, "kubeup restore", after_etcd, [OldNodes()])
 
 
-def _restore(run: Run, snapshot: Snapshot, command: str, more: Sequence[Phase]) -> None:
+def _restore(
+    run: Run, snapshot: Snapshot, command: str, after_etcd: Sequence[Phase], after_masters: Sequence[Phase]
+) -> None:
     own_members(run.cluster)
     run = replace(run, restoring=True)
     before, etcd, masters, nodes = _parts(PHASES)
     execute([*before, Folder(), RestoreData(snapshot, command)], run)
     run = replace(run, placed=set())  # what was read is no longer so
-    execute([*etcd, Former(), *masters, *more, Watchers(), Finish(), *nodes], run)
+    execute([*etcd, *after_etcd, Former(), *masters, *after_masters, Watchers(), Finish(), *nodes], run)
 
 
 def _parts(phases: Sequence[Phase]) -> tuple[Sequence[Phase], Sequence[Phase], Sequence[Phase], Sequence[Phase]]:

@@ -36,6 +36,7 @@ app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
 app.command()(backup.backup)
 app.command()(backup.restore)
+app.command()(backup.drill)
 app.add_typer(nodes.app)
 
 INTERRUPTED = 130

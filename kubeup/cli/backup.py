@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path, paused
-from kubeup.cli.display import Display, plain_stdout
+from kubeup.cli.display import Display, age, plain_stdout
 from kubeup.cli.keys import PassphraseFile, PrivateKeyFile, PublicKeyFile, lock, unlock
 from kubeup.errors import KubeupError
 
@@ -101,10 +101,33 @@ def _inventory(given: Path | None, found: Backup, display: Display) -> Path:
     return path
 
 
-def age(taken: str) -> str:
-    """How long ago that was, in the largest unit that fits: "3 days"."""
-    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(taken)).total_seconds()))
-    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= size:
-            return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
-    return f"{seconds} s"
+def drill(
+    file: File,
+    hosts: Annotated[int, typer.Option(min=1, help="How many throwaway hosts: a master, and minions.")] = 2,
+    masters: Annotated[int, typer.Option(min=1, help="How many of them are masters.")] = 1,
+    passphrase_file: PassphraseFile = None,
+    private_key: PrivateKeyFile = None,
+    as_json: Json = False,
+) -> None:
+    """Restore a backup into throwaway Docker hosts, prove that it works, say how old it is, and remove the hosts."""
+    from kubeup.backup import open_backup
+    from kubeup.deploy.drill import drill as run
+
+    with Display() as display:
+        with paused(display):
+            unlocked = unlock(passphrase_file, private_key)
+        found = open_backup(file, unlocked)
+        display.say(f"It is whole: {described(found.manifest)}.")
+        roles = [*["ai"] * masters, *["i"] * (hosts - masters)]
+        result = run(found, roles, display, display.say)
+    taken = found.manifest.taken
+    if as_json:
+        seconds = (datetime.now(UTC) - datetime.fromisoformat(taken)).total_seconds()
+        plain_stdout(json.dumps({"taken": taken, "age_seconds": round(seconds), **asdict(result)}, indent=2))
+        return
+    plain_stdout(
+        f"The backup can be restored: {sum(result.counts.values())} objects of {len(result.counts)} kinds are back, "
+        f"and the cluster works.\nIts data are {age(taken)} old (from {taken}).\n"
+        f"Restoring and proving it took {result.seconds['restore']:.0f} s, "
+        f"after {result.seconds['hosts']:.0f} s for {len(result.hosts)} throwaway hosts."
+    )
