@@ -385,8 +385,7 @@ class Finish:
         kept = _on(
             run, sorted(hosts), f"rm -rf {FOLDER}; cd {DATA} 2>/dev/null && ls -d before-restore-* 2>/dev/null || true"
         )
-        for name, text in kept.items():
-            if text.strip():
-                run.session.observer.say(
-                    f"{name}: the data from before are in {DATA}/{text.strip()}; the next restore removes them."
-                )
+        folder = next((text.strip() for text in kept.values() if text.strip()), "")
+        if folder:
+            names = ", ".join(name for name, text in kept.items() if text.strip())
+            run.session.observer.say(f"The data from before are in {DATA}/{folder} on {names}, until the next restore.")
