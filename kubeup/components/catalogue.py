@@ -158,6 +158,11 @@ COMPONENTS: tuple[Component, ...] = (
         programs={"kubeup-snapshots": "kubeup.invalid/snapshots"},
     ),
     *_versions(
+        "approver",
+        ["1.0.0"],
+        programs={"kubeup-approver": "kubeup.invalid/approver"},
+    ),
+    *_versions(
         "cni-plugins",
         ["1.9.1"],
         programs={
