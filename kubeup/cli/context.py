@@ -55,11 +55,13 @@ def connected(
     *,
     deep: bool = False,
     alone: bool = False,
+    masters_alive: bool = False,
     living: bool = False,
 ) -> Iterator[Run]:
     """A Run with all hosts connected. ``alone`` for what will change them.
 
-    ``living``: a Run on those that answer will do, as long as one of them is a master.
+    ``masters_alive``: a Run on those masters and hosts of etcd that answer, for what any of them can do.
+    ``living``: a Run on whichever hosts answer, as long as one of them is a master.
     """
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
@@ -69,17 +71,19 @@ def connected(
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
         silent: list[HostFailure] = []
-        if living:
+        scope = None
+        if masters_alive:
+            scope = frozenset(session.connect_some(host.name for host in (*cluster.masters, *cluster.etcd_hosts)))
+        elif living:
             silent = session.reach()
-            if {failure.host for failure in silent} >= {master.name for master in cluster.masters}:
+            without = {failure.host for failure in silent}
+            if without >= {master.name for master in cluster.masters}:
                 raise HostsFailed("connecting", silent)
+            scope = frozenset(host.name for host in cluster.hosts if host.name not in without) if silent else None
         else:
             session.connect()
-        silent_hosts = {failure.host for failure in silent}
-        scope = frozenset(host.name for host in cluster.hosts if host.name not in silent_hosts) if silent else None
-        yield Run(
-            cluster, session, deep=deep, alone=alone, scope=scope, silent=tuple(silent), job=f"kubeup {_Given.command}"
-        )
+        job = f"kubeup {_Given.command}"
+        yield Run(cluster, session, deep=deep, alone=alone, scope=scope, silent=tuple(silent), job=job)
 
 
 @contextmanager

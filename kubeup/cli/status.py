@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.cli.display import age
 from kubeup.cluster import Node, api_endpoint
 from kubeup.deploy.run import Run
+from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
 from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
@@ -42,6 +44,7 @@ def gather(run: Run) -> dict[str, Any]:
             "members": len(run.cluster.members),
             "reachable": sum(member in run.nodes for member in run.cluster.members),
         },
+        "snapshots": newest(run.session, [host.name for host in run.cluster.members if host in run.nodes]),
         "nodes": [
             _node(run, node.name, ready) if node in run.nodes else _silent_node(run, node, ready)
             for node in run.cluster.hosts
@@ -169,4 +172,11 @@ def as_text(facts: dict[str, Any]) -> str:
             state = node["units"].get(unit)
             cells.append("-" if state is None else f"{state['state']} {state['version']}".strip())
         lines.append(f"{unit:<26}" + "".join(f"{cell:<{width}}" for cell in cells).rstrip())
+    taken: dict[str, str] = facts["snapshots"]
+    last = max(taken.values(), default=None)
+    holders = ", ".join(name for name, when in taken.items() if when == last)
+    lines += [
+        "",
+        f"last snapshot of etcd: {age(last)} ago, on {holders}" if last else "last snapshot of etcd: none yet",
+    ]
     return "\n".join(lines)

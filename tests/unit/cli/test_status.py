@@ -35,6 +35,7 @@ def facts(nodes: list[dict[str, Any]], holder: str = "", reachable: int = 3) -> 
         "etcd": {"members": len(masters), "reachable": reachable},
         "nodes": nodes,
         "not_in_the_inventory": [],
+        "snapshots": {},
     }
 
 
