@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import certs, components, etcd, lab, nodes
+from kubeup.cli import backup, certs, components, etcd, lab, nodes
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -35,6 +35,9 @@ app.add_typer(certs.app, name="certs")
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(backup.drill)
 app.add_typer(nodes.app)
 
 INTERRUPTED = 130

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubeup.checks.kubectl import Kubectl
+from kubeup.cli.display import age
 from kubeup.cluster import api_endpoint
 from kubeup.deploy.run import Run
+from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
 from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
@@ -33,6 +35,7 @@ def gather(run: Run) -> dict[str, Any]:
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
+        "snapshots": newest(run.session, [host.name for host in run.cluster.members]),
         "nodes": [_node(run, node.name, ready) for node in run.cluster.hosts],
         "not_in_the_inventory": sorted(ready.keys() - known),
     }
@@ -101,4 +104,11 @@ def as_text(facts: dict[str, Any]) -> str:
             state = node["units"].get(unit)
             cells.append("-" if state is None else f"{state['state']} {state['version']}".strip())
         lines.append(f"{unit:<26}" + "".join(f"{cell:<{width}}" for cell in cells).rstrip())
+    taken: dict[str, str] = facts["snapshots"]
+    last = max(taken.values(), default=None)
+    holders = ", ".join(name for name, when in taken.items() if when == last)
+    lines += [
+        "",
+        f"last snapshot of etcd: {age(last)} ago, on {holders}" if last else "last snapshot of etcd: none yet",
+    ]
     return "\n".join(lines)
