@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster
+from kubeup.cluster.model import Versions
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed
-from kubeup.host.difference import Change, Desired, difference
+from kubeup.host.difference import Change, Desired, Item, difference
 from kubeup.host.reading import Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
@@ -32,6 +34,7 @@ from kubeup.roles import (
     scheduler,
     virtual_ip,
 )
+from kubeup.roles.common import is_of, versions_in_use
 
 ROLES: tuple[Role, ...] = (
     authorities,
@@ -53,6 +56,33 @@ ROLES: tuple[Role, ...] = (
 VALIDATED = "/var/lib/kubeup/validated"
 """On masters: the digest of the state that was last proven to work."""
 
+PREVIOUS = "/var/lib/kubeup/previous.json"
+"""On masters: what the cluster ran before its last upgrade."""
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What a cluster ran before its last upgrade, which was ``to`` other versions. Those programs stay on the hosts.
+
+    ``apis`` are the API versions that its apiservers served: no newer one can be read by them.
+    """
+
+    versions: Versions
+    to: Versions
+    apis: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As it lies on masters."""
+        return json.dumps({"versions": self.versions.model_dump(), "to": self.to.model_dump(), "apis": self.apis})
+
+    @classmethod
+    def parse(cls, text: str) -> Previous:
+        """From that text."""
+        data = json.loads(text)
+        versions, to = (Versions.model_validate(data[name]) for name in ("versions", "to"))
+        return cls(versions, to, tuple(data["apis"]))
+
 
 @dataclass
 class Run:
@@ -69,7 +99,31 @@ class Run:
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
-        return self.session.read(contents=(*PUBLIC, VALIDATED), deep=self.deep)
+        return self.session.read(contents=self.contents, deep=self.deep)
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The files whose text is read too."""
+        return (*PUBLIC, VALIDATED, PREVIOUS)
+
+    @cached_property
+    def previous(self) -> Previous | None:
+        """What the cluster ran before its last upgrade, as the masters have it."""
+        texts = (self.readings[master.name].texts.get(PREVIOUS, "") for master in self.cluster.masters)
+        return next((Previous.parse(text) for text in texts if text.strip()), None)
+
+    @property
+    def running(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """What runs: node -> program or image -> (component, version)."""
+        return {name: versions_in_use(reading.links) for name, reading in self.readings.items()}
+
+    def in_versions(self, versions: Versions) -> Run:
+        """A Run of the same job that wants other versions."""
+        other = replace(self, cluster=self.cluster.model_copy(update={"versions": versions}))
+        if "readings" in self.__dict__:
+            other.readings = self.readings
+            other.vault = self.vault
+        return other
 
     @cached_property
     def vault(self) -> Vault:
@@ -89,10 +143,16 @@ class Run:
 
     def _change(self, name: str) -> Change:
         change = difference(name, self.desired(name), self.readings[name])
+        change.items = [item for item in change.items if not self._kept(item)]
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:
             change.cluster = mark
         return change
+
+    def _kept(self, item: Item) -> bool:
+        """Whether it is a program that only `kubeup rollback` would want."""
+        kept = self.previous.versions if self.previous else None
+        return item.action == "remove" and item.key[0] == "blob" and kept is not None and is_of(item.name, kept)
 
     @cached_property
     def state(self) -> str:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.certificates import CertificateSpec, Usage
+from kubeup.cluster.model import Versions
 from kubeup.cluster.trust import KUBERNETES, Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 from kubeup.host.facts import HostFacts
@@ -50,6 +51,11 @@ def versions_in_use(links: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         if path.startswith((f"{BIN}/", f"{IMAGES}/")) and len(parts) == 3:
             found[path.rpartition("/")[2]] = (parts[0], parts[1])
     return found
+
+
+def is_of(path: str, versions: Versions) -> bool:
+    """Whether a file lies in the folder of one of these versions."""
+    return any(path.startswith(f"{ROOT}/{key.replace('_', '-')}/{version}/") for key, version in versions)
 
 
 def own_version(component: str) -> str:

@@ -13,6 +13,7 @@ from kubeup.cluster import Cluster
 from kubeup.cluster.skew import minor_of
 from kubeup.errors import HostFailure, HostsFailed
 from kubeup.host.session import Session, failure
+from kubeup.templates import render
 
 REMOVED: Mapping[str, tuple[int, int]] = {
     # "apiVersion kind": the release that no longer has it, which then can no longer read what is stored so.
@@ -51,22 +52,6 @@ REMOVED: Mapping[str, tuple[int, int]] = {
 _METRIC = re.compile(r"^apiserver_requested_deprecated_apis\{(?P<labels>[^}]*)\}\s+[1-9]", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
-# etcdctl holds what it prints in memory, so a range of keys at a time. Of each value only the beginning leaves the
-# host: "k8s", then the type's apiVersion and kind (apimachinery, runtime.Unknown); what the object says comes after it.
-_BEGINNINGS = f"""
-set -eu
-keys=$(mktemp); trap 'rm -f "$keys"' EXIT
-etcdctl() {{ {ETCDCTL} --endpoints={OWN} "$@"; }}
-etcdctl get --prefix /registry/ --keys-only | sed '/^$/d' >"$keys"
-from=
-for key in $(awk 'NR % 500 == 1' "$keys") /registry0; do
-    if [ -n "$from" ]; then
-        etcdctl get "$from" "$key" --write-out=json | tr '{{' '\\n' | sed -n 's/.*"value":"\\([A-Za-z0-9+/]\\{{4,96\\}}\\).*/\\1/p'
-    fi
-    from=$key
-done
-"""
-
 
 def requested(metrics: str) -> dict[str, str]:
     """Deprecated APIs that were asked for: what, and the release that removes it; from an apiserver's metrics.
@@ -92,7 +77,7 @@ def asked_for(cluster: Cluster, session: Session) -> dict[str, str]:
     """`requested` of all apiservers together. One that does not answer is left out."""
 
     def ask(name: str) -> dict[str, str]:
-        output = session.shell(name, f"{KUBECTL} get --raw /metrics | grep ^apiserver_requested_deprecated_apis || true")
+        output = session.shell(name, f"{KUBECTL} get --raw /metrics | grep ^apiserver_requested_deprecated || true")
         return requested(output.stdout)
 
     found: dict[str, str] = {}
@@ -120,9 +105,10 @@ def type_of(beginning: bytes) -> str | None:
 
 def stored(cluster: Cluster, session: Session) -> Counter[str]:
     """How many objects etcd keeps of each "apiVersion kind". Raises HostsFailed when no member answers."""
+    script = render("upgrade/stored.sh.j2", etcdctl=ETCDCTL, endpoint=OWN)
     failures: list[HostFailure] = []
     for node in members(cluster):
-        output = session.shell(node.name, _BEGINNINGS, timeout=300)
+        output = session.shell(node.name, script, timeout=300)
         if output.ok:
             return counted(output.stdout.split())
         failures.append(failure(node.name, "asking etcd which API versions objects are stored in", output))
@@ -137,9 +123,7 @@ def counted(lines: Iterable[str]) -> Counter[str]:
 
 def lost_in(kinds: Mapping[str, int], version: str) -> dict[str, int]:
     """Of stored objects those that a version of Kubernetes (1.36.3) can no longer read."""
-    return {
-        kind: number for kind, number in kinds.items() if kind in REMOVED and REMOVED[kind] <= minor_of(version)
-    }
+    return {kind: number for kind, number in kinds.items() if kind in REMOVED and REMOVED[kind] <= minor_of(version)}
 
 
 def served(cluster: Cluster, session: Session) -> list[str]:
