@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kubeup.checks.validation import CheckResult
-from kubeup.cluster import Cluster
+from kubeup.cluster import Cluster, Node
 from kubeup.cluster.model import Versions
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
-from kubeup.errors import HostsFailed
+from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Item, difference
 from kubeup.host.reading import Reading
 from kubeup.host.resources import digest
@@ -93,13 +93,31 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    scope: frozenset[str] | None = None
+    """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes that are read and changed."""
+        return tuple(node for node in self.cluster.nodes if self.scope is None or node.name in self.scope)
+
+    @property
+    def masters(self) -> tuple[Node, ...]:
+        """The masters among them."""
+        return tuple(node for node in self.nodes if node.is_master)
+
+    @property
+    def whole(self) -> bool:
+        """Whether they are all the nodes of the cluster."""
+        return len(self.nodes) == len(self.cluster.nodes)
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
-        return self.session.read(contents=self.contents, deep=self.deep)
+        names = None if self.whole else [node.name for node in self.nodes]
+        return self.session.read(names, contents=self.contents, deep=self.deep)
 
     @property
     def contents(self) -> tuple[str, ...]:
@@ -109,7 +127,7 @@ class Run:
     @cached_property
     def previous(self) -> Previous | None:
         """What the cluster ran before its last upgrade, as the masters have it."""
-        texts = (self.readings[master.name].texts.get(PREVIOUS, "") for master in self.cluster.masters)
+        texts = (self.readings[master.name].texts.get(PREVIOUS, "") for master in self.masters)
         return next((Previous.parse(text) for text in texts if text.strip()), None)
 
     @property
@@ -128,13 +146,20 @@ class Run:
     @cached_property
     def vault(self) -> Vault:
         """The cluster's authorities, and the component store."""
-        masters = {node.name: self.readings[node.name] for node in self.cluster.masters}
+        masters = {node.name: self.readings[node.name] for node in self.masters}
+        held = {path for reading in masters.values() for path in reading.texts}
+        if not self.whole and not held.issuperset(PUBLIC):
+            # Those that are left out may hold the authorities: new ones must not come beside them.
+            raise KubeupError(
+                f"none of the masters that answer ({', '.join(masters)}) holds the authorities of the cluster "
+                f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
+            )
         return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
         """What differs on each node from what the inventory says."""
-        return {node.name: self._change(node.name) for node in self.cluster.nodes}
+        return {node.name: self._change(node.name) for node in self.nodes}
 
     def desired(self, name: str) -> Desired:
         """All that the node shall hold."""
@@ -156,10 +181,10 @@ class Run:
 
     @cached_property
     def state(self) -> str:
-        """A digest of all that is desired, on all nodes."""
+        """A digest of all that is desired, on all nodes that are read."""
         parts = [
             part
-            for node in self.cluster.nodes
+            for node in self.nodes
             for key, (_, resource) in sorted(self.desired(node.name).items(), key=lambda item: item[0])
             for part in (node.name, *key, resource.want)
         ]
@@ -167,8 +192,8 @@ class Run:
 
     @property
     def validated(self) -> bool:
-        """Whether what is desired was already proven to work."""
-        return all(
+        """Whether what is desired was already proven to work, on all nodes."""
+        return self.whole and all(
             self.readings[master.name].texts.get(VALIDATED, "").strip() == self.state for master in self.cluster.masters
         )
 
@@ -180,8 +205,8 @@ class Run:
         return output.stdout + "\n"
 
     def on_masters(self, script: str, *arguments: str) -> None:
-        """Run a shell script on all masters, side by side. Raises HostsFailed."""
-        self.on([master.name for master in self.cluster.masters], script, *arguments)
+        """Run a shell script on the masters, side by side. Raises HostsFailed."""
+        self.on([master.name for master in self.masters], script, *arguments)
 
     def on(self, names: Iterable[str], script: str, *arguments: str) -> None:
         """Run a shell script on these nodes, side by side. Raises HostsFailed."""

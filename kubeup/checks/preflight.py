@@ -201,10 +201,10 @@ CHECKS: tuple[Check, ...] = (
 def preflight(
     cluster: Cluster, readings: Mapping[str, Reading], changes: Mapping[str, Change], artifacts: Artifacts
 ) -> None:
-    """Check every host. Raises PreflightError with all problems of all hosts."""
+    """Check every host that is to be changed. Raises PreflightError with all problems of all hosts."""
     problems: list[Problem] = []
-    for node in cluster.nodes:
-        subject = Subject(cluster, node, readings[node.name], changes[node.name], artifacts)
+    for name, change in changes.items():
+        subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)
     if problems:
         raise PreflightError(problems)

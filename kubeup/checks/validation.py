@@ -7,7 +7,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,9 +57,14 @@ class Proof:
     """What the checks share: the objects that were set up, as the API shows them."""
 
     cluster: Cluster
+    """With the nodes that are looked at alone."""
     session: Session
     kubectl: Kubectl
     namespace: str
+    whole: bool = True
+    """Whether those are all the inventory's."""
+    others: frozenset[str] = frozenset()
+    """The names of the inventory's other nodes."""
     show: Callable[[str], None] = print
     pods: dict[str, str] = field(default_factory=dict)
     """IP of the pod on every node."""
@@ -114,7 +119,9 @@ def nodes_ready(proof: Proof) -> str:
             wrong.append(f"{name} is not Ready: {ready['message']}")
     if wrong or not output.ok:
         raise CheckFailed("; ".join(wrong) or output.stderr)
-    return f"{len(names)} nodes are Ready"
+    strangers = sorted(nodes.keys() - set(names) - proof.others)
+    more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
+    return f"{len(names)} nodes are Ready{more}"
 
 
 def _function(script: str) -> str:
@@ -127,7 +134,8 @@ def classic(proof: Proof) -> str:
     nodes_and_health = proof.kubectl.checked(
         "kubectl get nodes -o wide; echo; echo 'Validate output:'; kubectl get componentstatuses 2>/dev/null"
     )
-    proof.show(f"Found {len(proof.cluster.nodes)} node(s).\n{nodes_and_health.rstrip()}")
+    found = nodes_and_health.partition("\n\n")[0].count("\n")  # below the line of headings
+    proof.show(f"Found {found} node(s).\n{nodes_and_health.rstrip()}")
     unhealthy = [line for line in nodes_and_health.splitlines() if " Unhealthy " in line]
     if unhealthy:
         raise CheckFailed("; ".join(unhealthy))
@@ -159,11 +167,13 @@ def services_run(proof: Proof) -> str:
 def pod_on_every_node(proof: Proof) -> str:
     """Every node runs a pod, and the ReplicationController its two."""
     name = proof.namespace
+    # Where not all nodes are looked at, some may be dead, with one of CoreDNS' pods on them.
+    coredns = "rollout status" if proof.whole else "wait --for=condition=Available"
     # A new namespace's service account is made by a controller: until then its pods are refused, and retried.
     output = proof.kubectl.script(
         f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
         f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
-        f"kubectl -n kube-system rollout status --timeout={PODS_READY}s deployment/coredns >&2; rc=$?; "
+        f"kubectl -n kube-system {coredns} --timeout={PODS_READY}s deployment/coredns >&2; rc=$?; "
         f"kubectl -n {name} get pods,services -o json; exit $rc",
         timeout=3 * PODS_READY + 10,
     )
@@ -362,6 +372,7 @@ def _objects(proof: Proof) -> Iterator[None]:
         "validation/objects.yaml.j2",
         namespace=proof.namespace,
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
+        names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
     )
     try:
         proof.kubectl.checked(
@@ -375,14 +386,26 @@ def _objects(proof: Proof) -> Iterator[None]:
 def validate(
     cluster: Cluster,
     session: Session,
+    names: Collection[str] | None = None,
     show: Callable[[str], None] = print,
     seen: Callable[[CheckResult], None] = lambda result: None,
 ) -> list[CheckResult]:
     """Check everything; what each check found, in order. ``show`` gets 2015's output, ``seen`` each result at once.
 
+    ``names``: the nodes to look at, with a master among them; the others are not spoken to, nor need they be alive.
+
     Raises HostsFailed when no master can be asked.
     """
-    proof = Proof(cluster, session, Kubectl(cluster, session), f"kubeup-validation-{secrets.token_hex(3)}", show)
+    looked_at = tuple(node for node in cluster.nodes if names is None or node.name in names)
+    proof = Proof(
+        cluster.model_copy(update={"nodes": looked_at}),
+        session,
+        Kubectl(cluster, session),
+        f"kubeup-validation-{secrets.token_hex(3)}",
+        whole=len(looked_at) == len(cluster.nodes),
+        others=frozenset(node.name for node in cluster.nodes if node not in looked_at),
+        show=show,
+    )
     results: list[CheckResult] = []
 
     def run_all(checks: Sequence[Check]) -> bool:

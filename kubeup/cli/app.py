@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import components, lab
+from kubeup.cli import components, etcd, lab
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -32,6 +32,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(components.app, name="components")
+app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
 
 INTERRUPTED = 130

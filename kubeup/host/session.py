@@ -31,7 +31,7 @@ from kubeup.host.converge import Material, converge
 from kubeup.host.difference import Change
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
-from kubeup.host.transfer import OUTPUT
+from kubeup.host.transfer import OUTPUT, exchange
 from kubeup.observer import Observer, Silent
 
 # pyinfra logs every failure as it happens; here they are gathered and told once, with their host and command.
@@ -161,6 +161,11 @@ class Session:
 
         Raises HostsFailed with the reason for each that could not be reached.
         """
+        if failures := self.reach(nodes):
+            raise HostsFailed("connecting", failures)
+
+    def reach(self, nodes: Iterable[str] | None = None) -> list[HostFailure]:
+        """As ``connect``, for when some may be dead: the reason for each that could not be reached."""
         names = [name for name in (nodes or self._hosts) if not self._hosts[name].connected]
         # pyinfra asks on the terminal whether to trust an unknown jump host; kubeup treats it like any other host.
         policy = pyinfra_ssh.AcceptNewPolicy if self._accept else pyinfra_ssh.StrictPolicy
@@ -178,9 +183,20 @@ class Session:
                 client.get_transport().set_keepalive(KEEPALIVE)
 
         outcome = self.side_by_side(names, connect_to)
-        failures = [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
-        if failures:
-            raise HostsFailed("connecting", failures)
+        return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
+
+    def connect_some(self, nodes: Iterable[str]) -> list[str]:
+        """Connect to those of the nodes that answer, and return their names.
+
+        For jobs that one living node is enough for. Raises HostsFailed when there is none.
+        """
+        names = list(nodes)
+        try:
+            self.connect(names)
+        except HostsFailed:
+            if not any(self._hosts[name].connected for name in names):
+                raise
+        return [name for name in names if self._hosts[name].connected]
 
     def _connect_failure(self, name: str, error: Exception) -> HostFailure:
         target = self.cluster.ssh_target(self.cluster.node(name))
@@ -237,6 +253,33 @@ class Session:
     def shell(self, node: str, script: str, *arguments: str, stdin: str | None = None, timeout: float = 60) -> Output:
         """Run a POSIX shell script as root on a node, with arguments as $1 and so on. ``timeout`` in seconds."""
         return self.run(node, privileged(script, *arguments, stdin=stdin), timeout=timeout)
+
+    def stream(
+        self,
+        node: str,
+        script: str,
+        *arguments: str,
+        source: Iterable[bytes] = (),
+        sink: Callable[[bytes], object] | None = None,
+        timeout: float = 120,
+    ) -> Output:
+        """Run a shell script as root with bytes for its standard input, and hand on the bytes that it prints.
+
+        For what is too large for memory, or not text: nothing of it is kept here or in a temporary file. ``timeout``:
+        seconds in which no byte moved. What ``sink`` or ``source`` raises is raised, and the script is cut off.
+        """
+        self.commands[node] += 1
+        client = getattr(self._hosts[node].connector, "client", None)
+        if client is None:
+            return Output("", f"{node} is not connected by SSH", None)
+        try:
+            stdout, stderr, code = exchange(client, privileged(script, *arguments), source, sink, timeout)
+        except TimeoutError:
+            return Output("", f"nothing moved for {timeout:.0f} s", None)
+        except (OSError, SSHException, EOFError) as error:
+            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        lines, _ = split_exit_code(stderr.splitlines())
+        return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
     def read(
         self, nodes: Iterable[str] | None = None, *, contents: tuple[str, ...] = (), deep: bool = False

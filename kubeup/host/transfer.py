@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Protocol
 
+import gevent
 from pyinfra import logger
 from pyinfra.api import Host, QuoteString, State, StringCommand
 
@@ -95,6 +96,58 @@ def _through_ssh(client: SSHClient, stream: Iterator[bytes], unpacker: str) -> O
     lines = channel.makefile_stderr("r").read().decode(errors="replace").splitlines()
     code = channel.recv_exit_status()
     return code == 0, lines
+
+
+def exchange(
+    client: SSHClient,
+    command: StringCommand,
+    source: Iterable[bytes],
+    sink: Callable[[bytes], object] | None,
+    timeout: float,
+) -> tuple[str, str, int]:
+    """Run a command with ``source`` as its standard input; its output goes to ``sink``, or is returned as text.
+
+    Returns (standard output, standard error, exit code). Raises TimeoutError when nothing moved for ``timeout``
+    seconds, OSError or SSHException when the connection broke, and what ``source`` or ``sink`` raise.
+    """
+    transport = client.get_transport()
+    if transport is None:
+        raise OSError("the SSH connection is closed")
+    channel = transport.open_session()
+    printed, told = bytearray(), bytearray()
+    failed: list[Exception] = []
+
+    def drain(receive: Callable[[int], bytes], take: Callable[[bytes], object]) -> None:
+        try:
+            while chunk := receive(CHUNK):
+                take(chunk)
+        except Exception as error:
+            failed.append(error)
+            channel.close()  # else the others would wait
+
+    try:
+        channel.settimeout(timeout)
+        channel.exec_command(command.get_raw_value())
+        # Both at once, and while writing: a program that fills one of them while nobody reads it would wait for ever.
+        readers = [
+            gevent.spawn(drain, channel.recv, sink or printed.extend),
+            gevent.spawn(drain, channel.recv_stderr, told.extend),
+        ]
+        try:
+            for chunk in source:
+                channel.sendall(chunk)
+            channel.shutdown_write()
+        except TimeoutError:
+            raise
+        except OSError:  # the other side ended early; what it said of that is what matters
+            if failed:
+                raise failed[0] from None
+        gevent.joinall(readers)
+        if failed:
+            raise failed[0]
+        return printed.decode(errors="replace"), told.decode(errors="replace"), channel.recv_exit_status()
+    finally:
+        channel.close()
 
 
 def _through_file(host: Host, stream: Iterator[bytes], unpacker: str) -> Outcome:

@@ -13,6 +13,7 @@ from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import PreflightError
 from kubeup.host.difference import Change
 from kubeup.host.reading import Entry, Reading
+from kubeup.observer import Silent
 
 
 class Hosts:
@@ -24,10 +25,10 @@ class Hosts:
         self.asked: tuple[str, ...] = ()
         self.reads = 0
 
-    def read(self, *, contents: tuple[str, ...] = (), deep: bool = False) -> dict[str, Reading]:
+    def read(self, nodes: Any = None, *, contents: tuple[str, ...] = (), deep: bool = False) -> dict[str, Reading]:
         self.reads += 1
         self.asked = contents
-        return self.readings
+        return {name: reading for name, reading in self.readings.items() if nodes is None or name in nodes}
 
     def apply(self, title: str, changes: dict[str, Change], material: Any) -> None:
         for name, change in changes.items():
@@ -112,6 +113,50 @@ def test_what_is_no_longer_wanted_goes_last(make: Any) -> None:
     hosts.readings["n2"].record["file", "/etc/old"] = Entry("want", "digest -", "absent")
     execute(phases(), run)
     assert hosts.applied == [("Tidy", "n2", [("remove", ("file", "/etc/old"))])]
+
+
+# a part of the nodes
+
+
+def test_nodes_out_of_scope_are_neither_read_nor_changed(make: Any) -> None:
+    run, hosts = make("ai i i i", up=True)
+    for name in ("n2", "n3", "n4"):  # n3 is out of reach
+        hosts.readings[name].record["file", "/etc/old"] = Entry("want", "digest -", "absent")
+    part = replace(run, scope=frozenset({"n1", "n2", "n4"}))
+    execute(phases(), part)
+    assert set(part.readings) == set(part.changes) == {"n1", "n2", "n4"}
+    assert [host for _, host, _ in hosts.applied] == ["n2", "n4"]
+    # What the others hold is still a function of the whole cluster.
+    nodes = part.desired("n1")["file", "/etc/kubernetes/addons/nodes.yaml"][1]
+    assert "n3" in nodes.content  # type: ignore[attr-defined]
+
+
+def test_any_living_master_will_do_for_the_authorities(make: Any) -> None:
+    run, hosts = make("ai ai ai", up=True)
+    hosts.readings["n3"] = Reading(hosts.readings["n3"].facts)  # new
+    part = replace(run, scope=frozenset({"n2", "n3"}))  # n1 is dead
+    assert part.vault.trust == run.vault.trust
+    assert part.changes["n3"].cluster == ("demo", run.vault.trust.identity)
+
+
+def test_no_authorities_are_made_where_others_may_hold_them(make: Any) -> None:
+    run, hosts = make("ai ai ai", up=True)
+    hosts.readings["n2"].texts, hosts.readings["n3"].texts = {}, {}
+    with pytest.raises(Exception, match=r"none of the masters that answer \(n2, n3\) holds the authorities"):
+        _ = replace(run, scope=frozenset({"n2", "n3"})).vault
+
+
+def test_a_part_is_validated_and_nothing_is_said_of_the_whole(make: Any, monkeypatch: Any) -> None:
+    run, hosts = make("ai i i", up=True)
+    hosts.readings["n1"].texts[VALIDATED] = f"{run.state}\n"
+    part = replace(run, scope=frozenset({"n1", "n2"}))
+    assert not part.validated
+    asked = []
+    monkeypatch.setattr("kubeup.deploy.phases.validate", lambda _, __, names, **___: asked.append(names) or [])
+    hosts.observer = Silent()  # type: ignore[attr-defined]
+    hosts.side_by_side = lambda *_: pytest.fail("it noted that the whole cluster works")  # type: ignore[attr-defined]
+    Validate().run(part)
+    assert asked == [["n1", "n2"]]
 
 
 # destroy
