@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kubeup.checks.preflight import preflight
+from kubeup.checks.preflight import other_versions, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import ValidationError
@@ -39,7 +39,7 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight(run.cluster, run.readings, run.changes, run.vault, [other_versions])
 
 
 class _Part:

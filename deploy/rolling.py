@@ -14,6 +14,7 @@ from typing import Literal
 
 import gevent
 
+from kubeup.checks.etcdctl import Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.model import Versions
@@ -24,16 +25,24 @@ from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
 from kubeup.host.reading import Key
 from kubeup.host.resources import Blob, Link, Unit
-from kubeup.roles import addons, applies, role_name
-from kubeup.templates import text
+from kubeup.roles import Role, addons, applies, etcd, role_name
+from kubeup.templates import render, text
 
-Part = Literal["control plane", "node", "addons"]
+Part = Literal["etcd", "control plane", "node", "addons"]
 
-PARTS: Mapping[str, Part] = {
-    role_name(role): "addons" if role is addons else "node" if role.WHERE == "nodes" else "control plane"
-    for role in ROLES
-}
-"""Which part of a node each role belongs to. Addons come last: they use images that all nodes must have."""
+
+def part_of(role: Role) -> Part:
+    """Which part of a node a role belongs to."""
+    if role is etcd:  # by itself: stopped at once with its apiserver, that would wait for it for half a minute
+        return "etcd"
+    if role is addons:  # last of all: they use images that all nodes must have
+        return "addons"
+    return "node" if role.WHERE == "nodes" else "control plane"
+
+
+PARTS: Mapping[str, Part] = {role_name(role): part_of(role) for role in ROLES}
+
+TITLES: Mapping[Part, str] = {"etcd": "etcd", "control plane": "Control plane", "node": "Node", "addons": "Addons"}
 
 PODS_NEED = ("containerd.service", "flanneld.service", "kubelet.service", "kube-proxy.service")
 """A node is drained before one of these is restarted."""
@@ -70,7 +79,7 @@ def plan_of(
         back: in the reverse order, because apiservers may not be older than kubelets.
     """
     ordered = sorted(cluster.nodes, key=lambda node: node.name != canary)  # stable: the others stay in their order
-    controls = [Step("control plane", (node.name,)) for node in ordered if _has_control_plane(node)]
+    controls = [Step(part, (node.name,)) for node in ordered for part in ("etcd", "control plane") if _has(node, part)]
     masters = [Step("node", (node.name,)) for node in ordered if node.is_master]
     workers = [node for node in ordered if not node.is_master]
     first = [node for node in workers if node.name == canary]
@@ -85,8 +94,8 @@ def plan_of(
     return [*steps, Step("addons", tuple(master.name for master in cluster.masters))]
 
 
-def _has_control_plane(node: Node) -> bool:
-    return any(applies(role, node) for role in ROLES if PARTS[role_name(role)] == "control plane")
+def _has(node: Node, part: Part) -> bool:
+    return any(applies(role, node) for role in ROLES if part_of(role) == part)
 
 
 def batches(workers: Sequence[Node], size: int) -> list[tuple[str, ...]]:
@@ -166,7 +175,10 @@ class Rolling:
 
     def tidy(self) -> None:
         """Remove what was placed once and is no longer wanted."""
-        changes = {name: change.part(lambda item: item.action == "remove") for name, change in self.run.changes.items()}
+        changes = {
+            name: Change(name, [item for item in change.items if item.action == "remove"], change.cluster)
+            for name, change in self.run.changes.items()
+        }
         self.run.session.apply("Tidy", changes, self.run.vault)
 
     # Doing it
@@ -190,7 +202,7 @@ class Rolling:
             self._drain([name for name in names if _units(parts[name]).intersection(PODS_NEED)], names)
         wrong: dict[str, str] = {}
         try:
-            self.run.session.apply(step.part.capitalize(), {name: parts[name] for name in names}, self.run.vault)
+            self.run.session.apply(TITLES[step.part], {name: parts[name] for name in names}, self.run.vault)
         except HostsFailed as error:
             wrong = {failed.host: str(failed) for failed in error.failures}
             lost = [failed.host for failed in error.failures if failed.exit_code is None]
@@ -273,8 +285,11 @@ class Rolling:
     def _gate(self, name: str, part: Part, versions: Versions, ignoring: Iterable[str] = ()) -> None:
         """Return once a part of a node works, in these versions. Raises NodeError or HostsFailed with what does not."""
         self._units_run(name, part)
+        if part == "etcd":
+            self._member_is_healthy(name)
         if part == "control plane" and self.run.cluster.node(name).is_master:
             self._control_plane_works(name, versions.kubernetes)
+            self._controllers_work(name)
         if part == "node":
             wait_ready(self.run, name, timeout=GATE, version=versions.kubernetes, ignoring=tuple(ignoring))
         if part == "addons" and name == self.run.cluster.masters[0].name:
@@ -294,12 +309,27 @@ class Rolling:
         if not output.ok:
             raise NodeError(f"{name}: {output.stderr.strip() or 'its services could not be looked at'}")
 
+    def _member_is_healthy(self, name: str) -> None:
+        deadline = time.monotonic() + GATE
+        etcdctl = Etcdctl(self.run.cluster, self.run.session)
+        while not (output := etcdctl.on(name, "endpoint", "health")).ok:
+            if time.monotonic() > deadline:
+                raise NodeError(f"{name}: its etcd member is not healthy within {GATE} s: {output.stderr.strip()}")
+            gevent.sleep(0.5)
+
     def _control_plane_works(self, name: str, version: str) -> None:
         deadline = time.monotonic() + GATE
         while wrong := self._control_plane_lacks(name, version):
             if time.monotonic() > deadline:
                 raise NodeError(f"{name}: its control plane does not work within {GATE} s: {wrong}")
             gevent.sleep(0.5)
+
+    def _controllers_work(self, name: str) -> None:
+        """Endpoints must follow pods before any is evicted: a new leader of the controllers takes over after 15 s."""
+        script = render("upgrade/controllers.sh.j2", kubectl=KUBECTL)
+        output = self.run.session.shell(name, script, str(GATE), timeout=GATE + 30)
+        if not output.ok:
+            raise NodeError(f"{name}: {output.stderr.strip() or 'the controllers could not be asked'}")
 
     def _control_plane_lacks(self, name: str, version: str) -> str:
         output = self.run.session.shell(

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import components, etcd, lab
+from kubeup.cli import components, etcd, lab, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -34,6 +34,9 @@ app = typer.Typer(
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
+
+app.command()(upgrade.upgrade)
+app.command()(upgrade.rollback)
 
 INTERRUPTED = 130
 
