@@ -17,7 +17,6 @@ from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
 from kubeup.host.reading import Reading
 from kubeup.host.resources import Blob
-from kubeup.roles.common import versions_in_use
 
 SUPPORTED = {
     # ID in /etc/os-release: the oldest major version
@@ -187,20 +186,6 @@ def disk(s: Subject) -> Iterator[tuple[str, str]]:
         )
 
 
-def other_versions(s: Subject) -> Iterator[tuple[str, str]]:
-    wanted = {key.replace("_", "-"): version for key, version in s.cluster.versions}
-    runs = dict(versions_in_use(s.reading.links).values())
-    # crictl is a tool for people, that nothing running depends on.
-    differ = [c for c, version in sorted(runs.items()) if wanted.get(c, version) != version and c != "cri-tools"]
-    if differ:
-        yield (
-            f"runs {', '.join(f'{c} {runs[c]}' for c in differ)}, "
-            f"and the inventory says {', '.join(wanted[c] for c in differ)}",
-            "`kubeup upgrade` takes the cluster there node by node, while it serves; this would restart all at once. "
-            "Or hold the inventory at what runs, with versions:",
-        )
-
-
 CHECKS: tuple[Check, ...] = (
     operating_system,
     tools,
@@ -218,16 +203,13 @@ def preflight(
     readings: Mapping[str, Reading],
     changes: Mapping[str, Change],
     artifacts: Artifacts,
-    more: Sequence[Check] = (),
+    more: Iterable[Problem] = (),
 ) -> None:
-    """Check every host that is to be changed, with CHECKS and ``more``.
-
-    Raises PreflightError with all problems of all hosts.
-    """
-    problems: list[Problem] = []
+    """Check every host that is to be changed. Raises PreflightError with all problems of all hosts, and ``more``."""
+    problems: list[Problem] = list(more)
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
-        problems += _problems(subject, (*CHECKS, *more))
+        problems += _problems(subject, CHECKS)
     if problems:
         raise PreflightError(problems)
 

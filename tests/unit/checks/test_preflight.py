@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from kubeup.checks import preflight as preflight_module
-from kubeup.checks.preflight import CHECKS, SPARE_KIB, other_versions, preflight
+from kubeup.checks.preflight import CHECKS, SPARE_KIB, preflight
 from kubeup.errors import PreflightError
 from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading
@@ -260,4 +260,4 @@ def test_every_check_is_run() -> None:
         for name, value in vars(preflight_module).items()
         if getattr(value, "__annotations__", None) == like_a_check
     }
-    assert functions == {check.__name__ for check in (*CHECKS, other_versions)}
+    assert functions == {check.__name__ for check in CHECKS}
