@@ -27,6 +27,14 @@ class Refuse(Preflight):
             raise PreflightError(problems)
 
 
+def removal(run: Run, name: str) -> Change:
+    """What takes away all that was placed on a host, and the record of it."""
+    reading = run.readings[name]
+    change = difference(name, {}, reading)
+    change.forget = bool(reading.record)
+    return change
+
+
 @dataclass(frozen=True)
 class Remove:
     """Desires nothing, not even the record, on hosts of a kind."""
@@ -35,16 +43,10 @@ class Remove:
     masters: bool
 
     def _nodes(self, cluster: Cluster) -> Sequence[Node]:
-        return [node for node in cluster.nodes if node.is_master == self.masters]
+        return [node for node in cluster.hosts if node.is_master == self.masters]
 
     def changes(self, run: Run) -> dict[str, Change]:
-        changes = {}
-        for node in self._nodes(run.cluster):
-            reading = run.readings[node.name]
-            change = difference(node.name, {}, reading)
-            change.forget = bool(reading.record)
-            changes[node.name] = change
-        return changes
+        return {node.name: removal(run, node.name) for node in self._nodes(run.cluster)}
 
     def run(self, run: Run) -> None:
         run.session.apply(self.title, self.changes(run), run.vault)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from kubeup.checks.preflight import preflight
+from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
+from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import Problem, ValidationError
 from kubeup.host.converge import is_blob
@@ -61,6 +62,10 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        if run.cluster.etcd.endpoints:
+            new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
+            existing_etcd(run.cluster, run.session, new)
+        check_members(run)
 
 
 class _Part:
@@ -72,7 +77,10 @@ class _Part:
         raise NotImplementedError
 
     def changes(self, run: Run) -> dict[str, Change]:
-        return {name: change.part(self.chooses) for name, change in run.changes.items()}
+        return {
+            name: change.part(lambda item, name=name: self.chooses(item) and (name, item.key) not in run.placed)  # type: ignore[misc]
+            for name, change in run.changes.items()
+        }
 
     def run(self, run: Run) -> None:
         run.session.apply(self.title, self.changes(run), run.vault)

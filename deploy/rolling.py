@@ -25,7 +25,7 @@ from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
 from kubeup.host.reading import Key
 from kubeup.host.resources import Blob, Link, Unit
-from kubeup.roles import Role, addons, applies, etcd, role_name
+from kubeup.roles import Role, addons, etcd, role_name
 from kubeup.templates import render, text
 
 Part = Literal["etcd", "control plane", "node", "addons"]
@@ -37,7 +37,7 @@ def part_of(role: Role) -> Part:
         return "etcd"
     if role is addons:  # last of all: they use images that all nodes must have
         return "addons"
-    return "node" if role.WHERE == "nodes" else "control plane"
+    return "control plane" if role.WHERE == "masters" else "node"
 
 
 PARTS: Mapping[str, Part] = {role_name(role): part_of(role) for role in ROLES}
@@ -79,7 +79,13 @@ def plan_of(
         back: in the reverse order, because apiservers may not be older than kubelets.
     """
     ordered = sorted(cluster.nodes, key=lambda node: node.name != canary)  # stable: the others stay in their order
-    controls = [Step(part, (node.name,)) for node in ordered for part in ("etcd", "control plane") if _has(node, part)]
+    etcd_alone = [Step("etcd", (host.name,)) for host in cluster.etcd_hosts]
+    controls: list[Step] = []
+    for node in (node for node in ordered if node.is_master):
+        if node in cluster.members:
+            controls.append(Step("etcd", (node.name,)))
+        controls.append(Step("control plane", (node.name,)))
+    controls = [*etcd_alone, *controls]
     masters = [Step("node", (node.name,)) for node in ordered if node.is_master]
     workers = [node for node in ordered if not node.is_master]
     first = [node for node in workers if node.name == canary]
@@ -92,10 +98,6 @@ def plan_of(
     else:
         steps = [*canaries, *controls, *masters, *rest]
     return [*steps, Step("addons", tuple(master.name for master in cluster.masters))]
-
-
-def _has(node: Node, part: Part) -> bool:
-    return any(applies(role, node) for role in ROLES if part_of(role) == part)
 
 
 def batches(workers: Sequence[Node], size: int) -> list[tuple[str, ...]]:
@@ -133,7 +135,7 @@ class Rolling:
     def distribute(self) -> None:
         """Send programs and images that are not in use yet: harmless, as each version has a folder of its own."""
         changes = {}
-        for node in self.run.cluster.nodes:
+        for node in self.run.nodes:
             change = self.run.changes[node.name]
             items = [*self._new_blobs(node.name, change), *self._other_bytes(node.name, change)]
             # No unit has to be marked for what it does not use yet.

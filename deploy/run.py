@@ -13,8 +13,8 @@ from kubeup.cluster.model import Versions
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import HostsFailed, KubeupError
-from kubeup.host.difference import Change, Desired, Item, difference
-from kubeup.host.reading import Reading
+from kubeup.host.difference import Change, Desired, Item, Renewal, difference, nearly_over
+from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
 from kubeup.roles import (
@@ -28,6 +28,7 @@ from kubeup.roles import (
     controller_manager,
     desired_state,
     etcd,
+    etcd_client,
     flannel,
     kube_proxy,
     kubelet,
@@ -35,12 +36,14 @@ from kubeup.roles import (
     virtual_ip,
 )
 from kubeup.roles.common import is_of, versions_in_use
+from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
     base,
     containerd,
     etcd,
+    etcd_client,
     apiserver,
     controller_manager,
     scheduler,
@@ -93,15 +96,27 @@ class Run:
     store: Store = field(default_factory=Store)
     deep: bool = False
     """Whether large files are hashed too, instead of being known by size and time."""
+    renewal: Renewal = nearly_over
+    """Which certificates are to be issued anew, though nothing else is wrong with them."""
+    job: str = "kubeup"
+    """The command, as other users are told of it while they have to wait."""
+    alone: bool = False
+    """Whether hosts are not even read while another kubeup holds the cluster."""
+    held: bool = False
     scope: frozenset[str] | None = None
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
+    placed: set[tuple[str, Key]] = field(default_factory=set)
+    """Items of the difference (node, key) that a phase has applied ahead of the one that they belong to."""
+
+    def __post_init__(self) -> None:
+        self.session.before_change = self.hold
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The nodes that are read and changed."""
-        return tuple(node for node in self.cluster.nodes if self.scope is None or node.name in self.scope)
+        """The hosts that are read and changed."""
+        return tuple(node for node in self.cluster.hosts if self.scope is None or node.name in self.scope)
 
     @property
     def masters(self) -> tuple[Node, ...]:
@@ -111,18 +126,18 @@ class Run:
     @property
     def whole(self) -> bool:
         """Whether they are all the nodes of the cluster."""
-        return len(self.nodes) == len(self.cluster.nodes)
+        return len(self.nodes) == len(self.cluster.hosts)
 
     @cached_property
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
         names = None if self.whole else [node.name for node in self.nodes]
-        return self.session.read(names, contents=self.contents, deep=self.deep)
+        return self.session.read(names, contents=self.contents, deep=self.deep, alone=self.alone and not self.held)
 
     @property
     def contents(self) -> tuple[str, ...]:
         """The files whose text is read too."""
-        return (*PUBLIC, VALIDATED, PREVIOUS)
+        return (*PUBLIC, VALIDATED, PREVIOUS, FIRST_START)
 
     @cached_property
     def previous(self) -> Previous | None:
@@ -154,12 +169,32 @@ class Run:
                 f"none of the masters that answer ({', '.join(masters)}) holds the authorities of the cluster "
                 f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
             )
-        return Vault(masters, self.store, self.fetch, lambda name: self.readings[name].facts.arch)
+        arch = {name: reading.facts.arch for name, reading in self.readings.items()}
+        cluster = self.cluster
+        return Vault(masters, self.store, self.fetch, arch.__getitem__, cluster.certificates, cluster.etcd)
 
     @cached_property
     def changes(self) -> dict[str, Change]:
         """What differs on each node from what the inventory says."""
         return {node.name: self._change(node.name) for node in self.nodes}
+
+    def hold(self) -> None:
+        """Hold the masters, so that no other kubeup changes the cluster meanwhile.
+
+        Called before the first change of whatever job; a job that does more than apply changes calls it by itself.
+        Raises BusyError when another does, KubeupError when one has done so since the hosts were read.
+        """
+        if self.held:
+            return
+        read = "readings" in self.__dict__
+        marks = self.session.hold([master.name for master in self.masters], self.job)
+        self.held = True
+        for name, mark in marks.items():
+            if read and mark != self.readings[name].mark:
+                raise KubeupError(
+                    f"another kubeup has changed {name} while this one was reading. Nothing was changed by this one: "
+                    "run the same command again"
+                )
 
     def desired(self, name: str) -> Desired:
         """All that the node shall hold."""
@@ -167,7 +202,7 @@ class Run:
         return desired_state(ROLES, self.cluster, node, self.readings[name].facts, self.vault.trust)
 
     def _change(self, name: str) -> Change:
-        change = difference(name, self.desired(name), self.readings[name])
+        change = difference(name, self.desired(name), self.readings[name], renewal=self.renewal)
         change.items = [item for item in change.items if not self._kept(item)]
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:

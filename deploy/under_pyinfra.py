@@ -38,6 +38,7 @@ def declare(phases: Sequence[Phase], deploy_file: str) -> None:
         with _preparing:
             run = _run(pyinfra.host.data.get(INVENTORY))
             _ = run.changes  # reads the hosts and makes the vault, which are then kept
+            run.hold()  # pyinfra applies the changes by itself, past the session
         _declare(phases, run)
     except KubeupError as error:  # pyinfra would show a traceback
         raise PyinfraError(str(error)) from None
@@ -48,7 +49,7 @@ def _declare(phases: Sequence[Phase], run: Run) -> None:
         # No phase begins before the one before it has succeeded everywhere. Locked: else it held in this file alone.
         pyinfra.state.config.FAIL_PERCENT = 0
         pyinfra.state.config.lock_current_state()
-    first = run.cluster.nodes[0].name == pyinfra.host.name
+    first = run.cluster.hosts[0].name == pyinfra.host.name
     for phase in phases:
         if isinstance(phase, Changing):
             change = phase.changes(run).get(pyinfra.host.name) or Change(pyinfra.host.name)
@@ -66,7 +67,9 @@ def _run(path: str | None) -> Run:
         raise KubeupError("use an inventory made by kubeup.host.inventory.hosts, such as inventories/demo.py")
     if path not in _runs:
         cluster = load(path)
-        _runs[path] = Run(cluster, Session.within(cluster, pyinfra.state))
+        _runs[path] = Run(
+            cluster, Session.within(cluster, pyinfra.state), job=f"pyinfra {pyinfra.state.current_exec_filename}"
+        )
     return _runs[path]
 
 

@@ -1,5 +1,6 @@
 """Bring a cluster to what its inventory says, and prove that it works."""
 
+from kubeup.deploy.members import ExistingEtcd, Members
 from kubeup.deploy.phases import Converge, Distribute, Phase, Preflight, Tidy, Validate
 from kubeup.deploy.under_pyinfra import declare
 from kubeup.roles import (
@@ -11,6 +12,7 @@ from kubeup.roles import (
     containerd,
     controller_manager,
     etcd,
+    etcd_client,
     flannel,
     kube_proxy,
     kubelet,
@@ -24,8 +26,10 @@ PHASES: list[Phase] = [
     Converge("Authorities", roles=[authorities]),
     Distribute(),
     Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
+    Members(),
     # Every member must be configured before one waits for a quorum of them.
-    Converge("etcd", roles=[etcd]),
+    Converge("etcd", roles=[etcd, etcd_client]),
+    ExistingEtcd(),
     Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
     Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),

@@ -104,7 +104,10 @@ def rollback(newer: Run, options: Options, note: Note) -> None:
 def _prepare(rolling: Rolling, note: Note, *, snapshot: bool) -> None:
     """What comes before the first node: a way back for the data, all bytes, and what is to be known on a killed run."""
     run = rolling.run
-    if snapshot:
+    run.hold()
+    if not run.cluster.members:
+        _say(run, "This etcd is not kubeup's: a snapshot of it is yours to take.")
+    elif snapshot:
         taken = snapshots.take(run.cluster, run.session)
         _say(run, f"etcd's data up to now is in {taken.path} on {taken.node}.")
     rolling.distribute()
@@ -201,7 +204,7 @@ def _refuse_unhealthy(run: Run, begun: set[str]) -> set[str]:
     masters_begun = begun & {master.name for master in run.cluster.masters}
     try:
         nodes = Kubectl(run.cluster, run.session).get("nodes")
-        members = Etcdctl(run.cluster, run.session).members()
+        members = Etcdctl(run.cluster, run.session).members() if run.cluster.members else []
     except HostsFailed:
         if not masters_begun:
             raise

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
 
 from kubeup.cluster.certificates import Authority, CertificateSpec, describe, issue, new_authority, new_key_pair
-from kubeup.cluster.trust import AUTHORITIES, SERVICE_ACCOUNTS, Trust
+from kubeup.cluster.model import Certificates, Etcd
+from kubeup.cluster.trust import (
+    ALL,
+    AUTHORITIES,
+    EXISTING_ETCD,
+    SERVICE_ACCOUNTS,
+    ExistingEtcd,
+    Trust,
+    key_name,
+    parse_trust,
+)
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.reading import Reading
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
+from kubeup.roles.authorities import TRUST, key_path
 from kubeup.roles.base import UNPACKER
 
-PUBLIC = (*CERTIFICATES.values(), SERVICE_ACCOUNTS_PUBLIC)
+PUBLIC = (TRUST,)
 """The files on a master by which it shows whom the cluster trusts."""
 
 
@@ -24,66 +38,89 @@ class Vault:
     """
 
     def __init__(
-        self, masters: Mapping[str, Reading], store: Store, fetch: Callable[[str, str], str], arch: Callable[[str], str]
+        self,
+        masters: Mapping[str, Reading],
+        store: Store,
+        fetch: Callable[[str, str], str],
+        arch: Callable[[str], str],
+        certificates: Certificates | None = None,
+        etcd: Etcd | None = None,
     ) -> None:
         """``masters``: readings with the contents of PUBLIC. ``fetch(node, path)`` returns the text of a file there.
 
-        ``arch(node)`` is the architecture of a node. Raises KubeupError when masters hold different authorities.
+        ``arch(node)`` is the architecture of a node. ``certificates``: how long those are valid that are issued here.
+        ``etcd``: one that is not kubeup's.
+        Raises KubeupError when masters hold different authorities.
         """
         self.unpacker = UNPACKER
+        self._masters = masters
         self._store = store
         self._fetch = fetch
         self._arch = arch
+        self._certificates = certificates or Certificates()
         self._keys: dict[str, str] = {}
         self._artifacts: dict[tuple[str, str, str], Artifact] = {}
-        self._holders = {name: _holders(masters, path, KEYS[name]) for name, path in CERTIFICATES.items()}
-        self._holders[SERVICE_ACCOUNTS] = _holders(masters, SERVICE_ACCOUNTS_PUBLIC, KEYS[SERVICE_ACCOUNTS])
-        authorities = {name: self._authority(name, masters) for name in AUTHORITIES}
-        self.trust = Trust(authorities, self._service_accounts(masters))
+        self.trust = replace(_trusted(masters) or self._founded(), existing_etcd=self._existing(etcd))
 
     def __repr__(self) -> str:
         return "<Vault>"
 
-    def _found(self, name: str, path: str, masters: Mapping[str, Reading]) -> str | None:
-        texts = {node: reading.texts[path] for node, reading in masters.items() if path in reading.texts}
-        if len(set(texts.values())) > 1:
-            raise KubeupError(
-                f"the masters hold different {name}: {', '.join(texts)}. They were set up as different clusters; "
-                "`kubeup destroy` the one that is not wanted before it can join"
-            )
-        return next(iter(texts.values()), None)
+    def _founded(self) -> Trust:
+        """The trust of a cluster that begins."""
+        pems = {name: self._made(name) for name in ALL}
+        return Trust({name: Authority(name, pems[name]) for name in AUTHORITIES}, pems[SERVICE_ACCOUNTS])
 
-    def _authority(self, name: str, masters: Mapping[str, Reading]) -> Authority:
-        pem = self._found(name, CERTIFICATES[name], masters)
-        if pem:
-            return Authority(name, pem)
-        made = new_authority(name)
-        self._keys[name] = made.key_pem or ""
-        return Authority(name, made.certificate_pem)
+    def _made(self, name: str) -> str:
+        """Make an authority, or the keys of service accounts' tokens, and keep its key; its public half."""
+        if name == SERVICE_ACCOUNTS:
+            pair = new_key_pair()
+            self._keys[key_name(name, pair.public_pem)] = pair.private_pem
+            return pair.public_pem
+        made = new_authority(name, lifetime=self._certificates.authority_lifetime)
+        self._keys[key_name(name, made.certificate_pem)] = made.key_pem or ""
+        return made.certificate_pem
 
-    def _service_accounts(self, masters: Mapping[str, Reading]) -> str:
-        pem = self._found(SERVICE_ACCOUNTS, SERVICE_ACCOUNTS_PUBLIC, masters)
-        if pem:
-            return pem
-        made = new_key_pair()
-        self._keys[SERVICE_ACCOUNTS] = made.private_pem
-        return made.public_pem
+    def _existing(self, etcd: Etcd | None) -> ExistingEtcd | None:
+        """What opens an etcd that is not kubeup's, as the files on this machine have it."""
+        if etcd is None or not (etcd.endpoints and etcd.ca and etcd.certificate and etcd.key):
+            return None
+        self._keys[EXISTING_ETCD] = _pem(etcd.key, "PRIVATE KEY")
+        return ExistingEtcd(_pem(etcd.ca, "CERTIFICATE"), _pem(etcd.certificate, "CERTIFICATE"))
+
+    def expired(self, name: str) -> bool:
+        """Whether what issues under this name has come to its end. (Service accounts' keys have none.)"""
+        return name != SERVICE_ACCOUNTS and describe(self.trust.pem(name)).not_after <= datetime.now(UTC)
+
+    def succeed(self, names: Sequence[str]) -> None:
+        """Begin to replace authorities, or the key of service accounts: make their successors.
+
+        They are trusted from now on, and issue at the next stage; those that replace an expired one issue at once.
+        """
+        made = {name: self._made(name) for name in names}
+        if expired := {name: pem for name, pem in made.items() if self.expired(name)}:
+            self.trust = self.trust.replaced(expired)
+        if alive := {name: pem for name, pem in made.items() if name not in expired}:
+            self.trust = self.trust.introduced(alive, int(time.time()))
 
     def secret(self, name: str) -> str:
-        """The private key of an authority, or of service accounts' tokens; PEM. Raises KubeupError when it is lost."""
+        """The private key of that name (see Trust.keys), PEM. Raises KubeupError when it is lost."""
+        path = key_path(name)
         if name not in self._keys:
-            for node in self._holders[name]:
-                self._keys[name] = self._fetch(node, KEYS[name])
+            for node in _holders(self._masters, path):
+                self._keys[name] = self._fetch(node, path)
                 break
             else:
-                raise KubeupError(f"no master has {KEYS[name]} any more: put it back from a backup, or start anew")
+                raise KubeupError(f"no master has {path} any more: put it back from a backup, or start anew")
         return self._keys[name]
 
-    def issue(self, spec: CertificateSpec) -> tuple[str, str, int]:
-        """A new certificate and its key, both PEM, and its end in seconds since the epoch."""
+    def issue(self, spec: CertificateSpec) -> tuple[str, str, int, int]:
+        """A new certificate and its key, both PEM, and its begin and end in seconds since the epoch."""
         public = self.trust.authorities[spec.authority]
-        issued = issue(Authority(public.name, public.certificate_pem, self.secret(spec.authority)), spec)
-        return issued.certificate_pem, issued.key_pem, int(describe(issued.certificate_pem).not_after.timestamp())
+        authority = Authority(public.name, public.certificate_pem, self.secret(self.trust.key_name(spec.authority)))
+        now = datetime.now(UTC)
+        issued = issue(authority, spec, now, lifetime=self._certificates.lifetime)
+        end = describe(issued.certificate_pem).not_after
+        return issued.certificate_pem, issued.key_pem, int(now.timestamp()), int(end.timestamp())
 
     def artifact(self, name: str, version: str, host: str) -> Artifact:
         """The artifact for that host's architecture, verified.
@@ -98,12 +135,48 @@ class Vault:
         return self._artifacts[key]
 
 
-def _holders(masters: Mapping[str, Reading], public: str, private: str) -> list[str]:
-    """The masters that hold both halves, as they were placed."""
+def _pem(path: Path, what: str) -> str:
+    """The text of a PEM file. Raises KubeupError when it cannot be read or holds something else; never shows it."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise KubeupError(f"{path} (etcd: in the inventory) cannot be read: {reason}") from None
+    if f"{what}-----" not in text:
+        raise KubeupError(f"{path} (etcd: in the inventory) is no {what.lower()} in PEM form")
+    return text
+
+
+def _trusted(masters: Mapping[str, Reading]) -> Trust | None:
+    """What the masters trust: where they differ because a run was killed, the latest decision counts."""
+    found: dict[str, Trust] = {}
+    unreadable: list[str] = []
+    for node, reading in masters.items():
+        if TRUST in reading.texts:
+            try:
+                found[node] = parse_trust(reading.texts[TRUST])
+            except (ValueError, KeyError, TypeError):
+                unreadable.append(node)
+    if unreadable and not found:
+        raise KubeupError(f"{TRUST} cannot be read on {', '.join(unreadable)}: put it back from a backup")
+    latest = max(found.values(), key=lambda trust: trust.generation, default=None)
+    if any(
+        trust.identity != latest.identity or (trust.generation == latest.generation and trust != latest)
+        for trust in found.values()
+        if latest
+    ):
+        raise KubeupError(
+            f"the masters hold different authorities: {', '.join(found)}. They were set up as different clusters; "
+            "`kubeup destroy` the one that is not wanted before it can join"
+        )
+    return latest
+
+
+def _holders(masters: Mapping[str, Reading], path: str) -> list[str]:
+    """The masters that hold the secret there as it was placed."""
     return [
         node
         for node, reading in masters.items()
-        if public in reading.texts
-        and (entry := reading.record.get(("file", private))) is not None
-        and reading.hashes.get(private) == entry.have.split()[0]
+        if (entry := reading.record.get(("file", path))) is not None
+        and reading.hashes.get(path) == entry.have.split()[0]
     ]

@@ -5,6 +5,7 @@
      ├─ ComponentError      a component could not be built, downloaded or verified
      ├─ LabError            a throwaway host could not be made or removed
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
+     ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
      ├─ UpgradeRefused      the cluster cannot be upgraded, or not go back; nothing was changed
      ├─ UpgradeError        an upgrade has stopped at a node; the same command goes on from there
@@ -14,6 +15,7 @@
 An error is written for the person at the terminal: what failed, where, and what to do.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +73,20 @@ class UpgradeRefused(_Problems):
 
 class UpgradeError(KubeupError):
     """An upgrade has stopped at a node. What was done before it stands; the same command goes on from there."""
+
+
+class BusyError(KubeupError):
+    """Another kubeup is at work on the cluster. Nothing was changed by this one."""
+
+    def __init__(self, host: str, who: str, seconds: int) -> None:
+        """``seconds``: how long it has been at work."""
+        self.who = who
+        since = time.strftime("%H:%M:%S", time.localtime(time.time() - seconds))
+        super().__init__(
+            f"another kubeup is at work on this cluster, since {since} ({seconds} s ago): {who} (seen on {host}). "
+            "Nothing was changed. Wait for its end; if it was killed, its hold ends with its connection, at the latest "
+            "after a minute"
+        )
 
 
 class ComponentError(KubeupError):

@@ -1,6 +1,6 @@
 """What each component needs on a host: one module a component, each a pure function of what is known.
 
-A role is a module with ``WHERE`` ("masters" or "nodes", which are all hosts) and
+A role is a module with ``WHERE`` ("masters", "nodes", "members" of etcd, or "hosts", which are all) and
 ``desired(cluster, node, host, trust)``, which returns the resources that the host shall hold for it. It does no I/O.
 """
 
@@ -28,9 +28,10 @@ def role_name(role: Role | ModuleType) -> str:
     return cast(ModuleType, role).__name__.rpartition(".")[2]
 
 
-def applies(role: Role, node: Node) -> bool:
+def applies(role: Role, cluster: Cluster, node: Node) -> bool:
     """Whether the node has the role."""
-    return node.is_master or role.WHERE == "nodes"
+    hosts: tuple[Node, ...] = getattr(cluster, role.WHERE)
+    return node in hosts
 
 
 def desired_state(
@@ -38,6 +39,6 @@ def desired_state(
 ) -> Mapping[tuple[str, str], tuple[str, Resource]]:
     """All that a node shall hold, by key, each with the role that asked for it. Raises RoleConflict."""
     groups: Sequence[tuple[str, list[Resource]]] = [
-        (role_name(role), role.desired(cluster, node, host, trust)) for role in roles if applies(role, node)
+        (role_name(role), role.desired(cluster, node, host, trust)) for role in roles if applies(role, cluster, node)
     ]
     return union(groups)

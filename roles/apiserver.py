@@ -3,13 +3,12 @@
 from ipaddress import IPv4Address
 
 from kubeup.cluster import Cluster, Node
-from kubeup.cluster.trust import ETCD, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
+from kubeup.cluster.trust import ALL, FRONT_PROXY, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC
-from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.authorities import CERTIFICATES, KEYS, SERVICE_ACCOUNTS_PUBLIC, key, public
 from kubeup.roles.common import BIN, NODE_CA, PKI, Where, certificate, kubeconfig, nofile, program
-from kubeup.roles.etcd import APISERVER_USER
+from kubeup.roles.etcd_client import access
 from kubeup.templates import render, text
 
 WHERE: Where = "masters"
@@ -49,7 +48,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ),
         more_addresses=(cluster.kubernetes_service_ip, *more_addresses),
     )
-    to_etcd = certificate(f"{PKI}/apiserver-etcd", trust, APISERVER_USER, "client", issuer=ETCD)
+    etcd = access(cluster, node, trust)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
     to_extensions = certificate(f"{PKI}/front-proxy-client", trust, "front-proxy-client", "client", issuer=FRONT_PROXY)
     flags = {
@@ -62,11 +61,10 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "client-ca-file": NODE_CA,
         "tls-cert-file": serving.path,
         "tls-private-key-file": serving.key_path,
-        # Its own member only: etcd spreads the data, and a new master then changes nothing on the others.
-        "etcd-servers": "https://127.0.0.1:2379",
-        "etcd-cafile": CERTIFICATES[ETCD],
-        "etcd-certfile": to_etcd.path,
-        "etcd-keyfile": to_etcd.key_path,
+        "etcd-servers": ",".join(etcd.endpoints),
+        "etcd-cafile": etcd.ca,
+        "etcd-certfile": etcd.certificate,
+        "etcd-keyfile": etcd.key,
         "kubelet-certificate-authority": NODE_CA,
         "kubelet-client-certificate": to_kubelets.path,
         "kubelet-client-key": to_kubelets.key_path,
@@ -93,8 +91,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     admin = kubeconfig(
         ADMIN_CONF, cluster, node, trust, user="kubernetes-admin", groups=("system:masters",), own_apiserver=True
     )
-    certificates = [serving, to_etcd, to_kubelets, to_extensions]
-    trusted = authorities(cluster, node, host, trust)
+    certificates = [serving, to_kubelets, to_extensions]
+    trusted: list[Resource] = [*(public(name, trust) for name in ALL), key(SERVICE_ACCOUNTS, trust)]
     return [
         *programs,
         *certificates,
@@ -103,7 +101,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             render(
                 "apiserver/kube-apiserver.service.j2", bin=BIN, flags=flags, nofile=nofile(host), admin_conf=ADMIN_CONF
             ),
-            [*programs, *certificates, *trusted],
+            [*programs, *certificates, *trusted, *etcd.resources],
+            rereads=True,
         ),
         *kubectl,
         *admin,

@@ -1,4 +1,4 @@
-"""What the kernel must have and do before there can be pods."""
+"""What every host must have, and what the kernel must have and do before there can be pods."""
 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
@@ -7,7 +7,7 @@ from kubeup.host.resources import Blob, Cleanup, File, Module, Package, Resource
 from kubeup.roles.common import ROOT, Where, own_version, program
 from kubeup.templates import render, text
 
-WHERE: Where = "nodes"
+WHERE: Where = "hosts"
 
 UNPACKER = f"{ROOT}/unpack/{own_version('unpack')}/kubeup-unpack"
 """The program by which a host unpacks what is sent to it; it is sent first."""
@@ -32,6 +32,13 @@ KERNEL = {
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    everywhere = [
+        Blob(UNPACKER, "kubeup-unpack", own_version("unpack")),
+        # Validation and preflight look at the network from every host with it.
+        *program("probe", own_version("probe"), "kubeup-probe"),
+    ]
+    if node not in cluster.nodes:
+        return everywhere
     sysctls = {**NETWORK, **(KERNEL if host.owns_kernel else {})}
     filter_tool = "nft" if cluster.kube_proxy.mode == "nftables" else "iptables"
     return [
@@ -43,7 +50,5 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=sysctls)),
         *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),
-        Blob(UNPACKER, "kubeup-unpack", own_version("unpack")),
-        # Validation and preflight look at the network from every host with it.
-        *program("probe", own_version("probe"), "kubeup-probe"),
+        *everywhere,
     ]

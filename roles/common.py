@@ -13,8 +13,8 @@ from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Certificate, File, Link, Resource
 from kubeup.templates import render
 
-Where = Literal["masters", "nodes"]
-"""The nodes that have a role. Every host is one of the nodes."""
+Where = Literal["masters", "nodes", "members", "hosts"]
+"""The hosts that have a role: the property of a Cluster that says which they are."""
 
 ROOT = "/opt/kubeup"
 BIN = f"{ROOT}/bin"
@@ -69,8 +69,8 @@ def nofile(host: HostFacts) -> int:
 
 
 def authority(path: str, trust: Trust, name: str = KUBERNETES) -> File:
-    """The certificate of an authority, to check others by."""
-    return File(path, trust.certificate_pem(name))
+    """The certificate of an authority, to check others by; two while it is being replaced."""
+    return File(path, trust.bundle_pem(name))
 
 
 def certificate(

@@ -4,8 +4,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import KUBERNETES, SERVICE_ACCOUNTS, Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Directory, Resource, unit
-from kubeup.roles.authorities import KEYS
-from kubeup.roles.authorities import desired as authorities
+from kubeup.roles.authorities import ISSUER, KEYS, issuer, key
 from kubeup.roles.common import BIN, NODE_CA, Where, kubeconfig, program
 from kubeup.templates import render
 
@@ -35,7 +34,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "bind-address": "127.0.0.1",
         "client-ca-file": NODE_CA,
         "root-ca-file": NODE_CA,
-        "cluster-signing-cert-file": NODE_CA,
+        "cluster-signing-cert-file": ISSUER,
         "cluster-signing-key-file": KEYS[KUBERNETES],
         "service-account-private-key-file": KEYS[SERVICE_ACCOUNTS],
         "use-service-account-credentials": "true",
@@ -57,6 +56,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         unit(
             "kube-controller-manager.service",
             render("controller_manager/kube-controller-manager.service.j2", bin=BIN, flags=flags),
-            [*programs, *config, *authorities(cluster, node, host, trust)],
+            [*programs, *config, issuer(trust), key(KUBERNETES, trust), key(SERVICE_ACCOUNTS, trust)],
+            rereads=True,
         ),
     ]

@@ -8,39 +8,69 @@ from kubeup.roles.common import BIN, Where, authority, certificate, nofile, prog
 from kubeup.roles.flannel import ETCD_PREFIX, network_config
 from kubeup.templates import render
 
-WHERE: Where = "masters"
+WHERE: Where = "members"
 
 APISERVER_USER = "kube-apiserver"
 """The common name of the apiserver's client certificate, which is its user in etcd."""
+
+DATA = "/var/lib/etcd"
+WAL = f"{DATA}/member/wal"
+"""Is there where a member has ever started: etcd itself goes by it."""
+
+MEMBERS = "/etc/etcd/members"
+"""The members that the inventory wants. It is placed once etcd has them, so it differs as long as it has not."""
+
+FIRST_START = "/var/lib/kubeup/etcd-first-start"
+"""What a member starts with the first time (deploy/members.py places it); the unit removes it when that has succeeded.
+
+So where it lies the member has not been ready since, and where it does not and there are no data, data were lost.
+"""
+
+ETCDCTL = (
+    f"{BIN}/etcdctl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/ca.crt "
+    "--cert=/etc/etcd/root.crt --key=/etc/etcd/root.key"
+)
+"""etcdctl on a member's host, for that member."""
+
+
+def peer_url(node: Node) -> str:
+    """Where the other members find this node's."""
+    return f"https://{node.address}:2380"
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     version = cluster.versions.etcd
     programs = program("etcd", version, "etcd")
-    members = ",".join(f"{master.name}=https://{master.address}:2380" for master in cluster.masters)
+    members = "".join(f"{member.name} {peer_url(member)}\n" for member in cluster.members)
     serves: list[Resource] = [
         authority("/etc/etcd/ca.crt", trust, ETCD),
         # etcd's own gateway connects to it with this certificate: a server's alone would not do.
         certificate("/etc/etcd/server", trust, node.name, "server", "client", issuer=ETCD, node=node),
         certificate("/etc/etcd/peer", trust, node.name, "server", "client", issuer=ETCD, node=node),
-        File("/etc/etcd/etcd.yaml", render("etcd/etcd.yaml.j2", node=node, members=members)),
+        File("/etc/etcd/etcd.conf", render("etcd/etcd.conf.j2", node=node, peer_url=peer_url(node))),
     ]
     root = certificate("/etc/etcd/root", trust, "root", "client", issuer=ETCD)
     resources: list[Resource] = [
         *programs,
         *program("etcd", version, "etcdctl", on_path=True),
         *program("etcd", version, "etcdutl", on_path=True),
-        Directory("/var/lib/etcd", mode=0o700),
+        Directory(DATA, mode=0o700),
         *serves,
         root,
-        unit("etcd.service", render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host)), [*programs, *serves]),
+        File(MEMBERS, members),
+        unit(
+            "etcd.service",
+            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host), first_start=FIRST_START),
+            [*programs, *serves],
+            rereads=True,
+        ),
     ]
     if cluster.flannel.store == "etcd":
         users = File(
             "/etc/etcd/users.sh",
             render(
                 "etcd/users.sh.j2",
-                bin=BIN,
+                etcdctl=ETCDCTL,
                 prefix=ETCD_PREFIX,
                 network=network_config(cluster),
                 apiserver_user=APISERVER_USER,

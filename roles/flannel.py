@@ -67,5 +67,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             render("flannel/flanneld.service.j2", bin=BIN, node=node, flags=flags, cni_config=cni_config.path),
             [*programs, *access, network, cni_config],
             wait=False,
+            rereads=cluster.flannel.store == "kubernetes",
         ),
     ]

@@ -30,5 +30,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "kube-proxy.service",
             render("kube_proxy/kube-proxy.service.j2", bin=BIN, nofile=nofile(host)),
             [*programs, *access, config],
+            rereads=True,
         ),
     ]

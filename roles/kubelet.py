@@ -49,5 +49,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "kubelet.service",
             render("kubelet/kubelet.service.j2", bin=BIN, flags=flags, nofile=nofile(host)),
             [*programs, *access, serving, *no_upstream, config],
+            rereads=True,
         ),
     ]

@@ -30,5 +30,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "kube-scheduler.service",
             render("scheduler/kube-scheduler.service.j2", bin=BIN, flags=flags),
             [*programs, *config],
+            rereads=True,
         ),
     ]

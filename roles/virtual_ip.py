@@ -49,5 +49,5 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         certificate,
         check,
         config,
-        unit("keepalived.service", render("virtual_ip/keepalived.service.j2"), [trusted, certificate, check, config]),
+        unit("keepalived.service", render("virtual_ip/keepalived.service.j2"), [check, config]),
     ]

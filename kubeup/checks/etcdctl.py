@@ -102,7 +102,7 @@ class Etcdctl:
 
 def members(cluster: Cluster) -> Sequence[Node]:
     """The nodes that run a member of etcd."""
-    return cluster.masters
+    return cluster.members
 
 
 def _json(output: Output | Exception) -> Any:

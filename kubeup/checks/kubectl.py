@@ -14,8 +14,12 @@ from kubeup.host.session import Output, Session, failure
 KUBECTL = "KUBECACHEDIR=/var/lib/kubeup/kubectl /opt/kubeup/bin/kubectl --kubeconfig /etc/kubernetes/admin.conf"
 
 
-# What kubectl says when its apiserver, which is the master's own, does not run.
-NO_API = re.compile(r"^(The connection to the server \S+ was refused|Unable to connect to the server)", re.MULTILINE)
+# What is said where the apiserver, which is the master's own, does not run, or where the host is no master (any more).
+NO_API = re.compile(
+    r"^The connection to the server \S+ was refused|^Unable to connect to the server|/kubectl: (not found|No such file)"
+    r"|/etc/kubernetes/admin\.conf: no such file",
+    re.MULTILINE,
+)
 
 
 class Kubectl:

@@ -17,6 +17,7 @@ from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
 from kubeup.host.reading import Reading
 from kubeup.host.resources import Blob
+from kubeup.host.session import Session
 
 SUPPORTED = {
     # ID in /etc/os-release: the oldest major version
@@ -28,13 +29,15 @@ SUPPORTED = {
     "almalinux": 8,
 }
 
+APISERVER = "kube-apiserver.service"
+
 TOOLS = ("tar", "gzip", "flock", "sha256sum", "base64", "mount")
 """What kubeup's own scripts use beyond a shell and coreutils' simplest, and the kubelet (mount)."""
 
 PORTS: Mapping[int, tuple[str, str]] = {
-    # port: (which nodes, unit that listens there)
-    2379: ("masters", "etcd.service"),
-    2380: ("masters", "etcd.service"),
+    # port: (which hosts, as the cluster has them, unit that listens there)
+    2379: ("members", "etcd.service"),
+    2380: ("members", "etcd.service"),
     10257: ("masters", "kube-controller-manager.service"),
     10259: ("masters", "kube-scheduler.service"),
     10250: ("nodes", "kubelet.service"),
@@ -133,9 +136,9 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
 
 
 def ports(s: Subject) -> Iterator[tuple[str, str]]:
-    wanted = {s.cluster.api_port: ("masters", "kube-apiserver.service"), **PORTS}
+    wanted = {s.cluster.api_port: ("masters", APISERVER), **PORTS}
     for port, (where, unit) in sorted(wanted.items()):
-        if (where == "nodes" or s.node.is_master) and port in s.reading.facts.listening and not s.has_unit(unit):
+        if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not s.has_unit(unit):
             yield (
                 f"port {port} is taken, and {unit.removesuffix('.service')} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
@@ -164,7 +167,8 @@ def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
 
 
 def container_runtime(s: Subject) -> Iterator[tuple[str, str]]:
-    if "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service"):
+    taken = "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service")
+    if taken and s.node in s.cluster.nodes:
         yield (
             "another containerd runs here (/run/containerd/containerd.sock)",
             "stop and remove it (packages containerd, containerd.io; Docker brings one), or use another host",
@@ -210,6 +214,25 @@ def preflight(
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)
+    if problems:
+        raise PreflightError(problems)
+
+
+# A bare host has nothing that speaks TLS for sure; whether etcd takes the certificate is seen when that is there.
+_CONNECT = 'for at in "$@"; do timeout 5 bash -c "exec 3<>/dev/tcp/${at%:*}/${at##*:}" 2>/dev/null || echo "$at"; done'
+
+
+def existing_etcd(cluster: Cluster, session: Session, masters: Sequence[str]) -> None:
+    """Check that an etcd which is not kubeup's can be reached from these masters. Raises PreflightError."""
+    at = [url.removeprefix("https://") for url in cluster.etcd.endpoints]
+    problems = []
+    for name, output in session.side_by_side(masters, lambda name: session.shell(name, _CONNECT, *at)).items():
+        if isinstance(output, Exception):
+            raise output
+        problems += [
+            Problem(name, f"nothing answers at {silent}, where etcd shall be", "is this URL of etcd: endpoints: right?")
+            for silent in output.stdout.split()
+        ]
     if problems:
         raise PreflightError(problems)
 

@@ -84,7 +84,10 @@ class Proof:
 
     def on_every_node(self, ask: Callable[[str], None]) -> None:
         """Ask on all nodes side by side. Raises CheckFailed with what is wrong on each."""
-        names = [node.name for node in self.cluster.nodes]
+        self.on_each([node.name for node in self.cluster.nodes], ask)
+
+    def on_each(self, names: Sequence[str], ask: Callable[[str], None]) -> None:
+        """Ask on these hosts side by side. Raises CheckFailed with what is wrong on each."""
         outcome = self.session.side_by_side(names, ask)
         wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
         if wrong:
@@ -160,7 +163,7 @@ def services_run(proof: Proof) -> str:
         if broken:
             raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
 
-    proof.on_every_node(ask)
+    proof.on_each([host.name for host in proof.cluster.hosts], ask)
     return "all services run"
 
 
@@ -396,9 +399,12 @@ def validate(
 
     Raises HostsFailed when no master can be asked.
     """
-    looked_at = tuple(node for node in cluster.nodes if names is None or node.name in names)
+    looked_at, of_etcd = (
+        tuple(host for host in hosts if names is None or host.name in names)
+        for hosts in (cluster.nodes, cluster.etcd_hosts)
+    )
     proof = Proof(
-        cluster.model_copy(update={"nodes": looked_at}),
+        cluster.model_copy(update={"nodes": looked_at, "etcd_hosts": of_etcd}),
         session,
         Kubectl(cluster, session),
         f"kubeup-validation-{secrets.token_hex(3)}",

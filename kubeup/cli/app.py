@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import components, etcd, lab, upgrade
+from kubeup.cli import components, etcd, lab, nodes, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
+app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
 app.command()(upgrade.rollback)
@@ -47,7 +48,7 @@ def _common(
     inventory: Inventory = None,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
 ) -> None:
-    given_before_command(inventory)
+    given_before_command(inventory, context.invoked_subcommand or "")
     if version:
         plain_stdout(__version__)
     elif context.invoked_subcommand is None:
@@ -96,7 +97,7 @@ def up(
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep, alone=True) as run:
         execute(PHASES, run)
         if as_json:
             plain_stdout(
@@ -173,10 +174,10 @@ def destroy(
     from kubeup.deploy.destroy import PHASES
     from kubeup.deploy.phases import execute
 
-    with Display() as display, connected(inventory, accept_new_host_keys, display) as run:
+    with Display() as display, connected(inventory, accept_new_host_keys, display, alone=True) as run:
         if not yes:
             with paused(display):
-                names = ", ".join(node.name for node in run.cluster.nodes)
+                names = ", ".join(node.name for node in run.cluster.hosts)
                 typer.confirm(f"Destroy the cluster {run.cluster.name} on {names}, with all its data?", abort=True)
         execute(PHASES, run)
         display.say(f"The cluster {run.cluster.name} is gone. (changed={display.changed})")

@@ -33,11 +33,13 @@ Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on 
 
 class _Given:
     inventory: Path | None = None  # before the command's name
+    command: str = ""
 
 
-def given_before_command(inventory: Path | None) -> None:
-    """Note the --inventory that stood before the command's name."""
+def given_before_command(inventory: Path | None, command: str) -> None:
+    """Note the --inventory that stood before the command's name, and that name."""
     _Given.inventory = inventory
+    _Given.command = command
 
 
 def inventory_path(inventory: Path | None) -> Path:
@@ -47,9 +49,9 @@ def inventory_path(inventory: Path | None) -> Path:
 
 @contextmanager
 def connected(
-    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False
+    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False, alone: bool = False
 ) -> Iterator[Run]:
-    """A Run with all hosts connected."""
+    """A Run with all hosts connected. ``alone`` for what will change them."""
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
     from kubeup.host.session import Session
@@ -57,7 +59,7 @@ def connected(
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
         session.connect()
-        yield Run(cluster, session, deep=deep)
+        yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}")
 
 
 @contextmanager

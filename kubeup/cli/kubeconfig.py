@@ -35,7 +35,7 @@ def fetch(run: Run) -> str:
                 "name": name,
                 "cluster": {
                     "server": api_endpoint(run.cluster),
-                    "certificate-authority-data": data(run.vault.trust.certificate_pem(KUBERNETES)),
+                    "certificate-authority-data": data(run.vault.trust.bundle_pem(KUBERNETES)),
                 },
             }
         ],

@@ -10,6 +10,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import api_endpoint
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed
+from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
 from kubeup.roles.common import versions_in_use
 
@@ -31,7 +32,7 @@ def gather(run: Run) -> dict[str, Any]:
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "nodes": [_node(run, node.name, ready) for node in run.cluster.nodes],
+        "nodes": [_node(run, node.name, ready) for node in run.cluster.hosts],
     }
 
 
@@ -39,7 +40,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     node, reading = run.cluster.node(name), run.readings[name]
     desired = [resource for _, resource in run.desired(name).values()]
     certificates = {
-        resource.path: int(reading.record[resource.key].have.split()[1])
+        resource.path: int(validity(reading.record[resource.key])[1])
         for resource in desired
         if isinstance(resource, Certificate)
         and resource.key in reading.record
@@ -50,7 +51,9 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "role": str(node.role),
         "address": str(node.address),
-        "ready": {"True": "Ready", "False": "NotReady"}.get(ready.get(name, ""), "unknown"),
+        "ready": "-"
+        if node not in run.cluster.nodes
+        else {"True": "Ready", "False": "NotReady"}.get(ready.get(name, ""), "unknown"),
         "differences": len(run.changes[name].items),
         "units": {
             unit.removesuffix(".service"): {

@@ -26,8 +26,10 @@ from kubeup.errors import KubeupError
 
 Usage = Literal["server", "client"]
 
-AUTHORITY_DAYS = 3650  # as kubeadm's (cmd/kubeadm/app/constants, CertificateAuthorityDefaultValidityPeriod)
-LEAF_DAYS = 365  # likewise (CertificateDefaultValidityPeriod)
+AUTHORITY_LIFETIME = timedelta(days=3650)  # as kubeadm's (app/constants, CertificateAuthorityDefaultValidityPeriod)
+LEAF_LIFETIME = timedelta(days=365)  # likewise (CertificateDefaultValidityPeriod)
+RENEW_BEFORE = timedelta(days=30)
+"""How long before its end a certificate is issued anew, and a person is warned."""
 # Hosts' clocks may lag behind the machine that issues; kubeadm takes the same five minutes (CertificateBackdate).
 BACKDATE = timedelta(minutes=5)
 
@@ -56,7 +58,8 @@ class CertificateSpec:
     """What a certificate shall say. ``authority`` is the name of the one to issue it.
 
     ``common_name`` and ``organizations`` are the user and groups that Kubernetes takes a client for;
-    ``dns_names`` and ``addresses`` are what a server may be called. ``days`` is how long it is valid.
+    ``dns_names`` and ``addresses`` are what a server may be called. How long it is valid is no part of this: another
+    lifetime is no reason to issue all of them again.
     """
 
     common_name: str
@@ -65,7 +68,6 @@ class CertificateSpec:
     organizations: tuple[str, ...] = ()
     dns_names: tuple[str, ...] = ()
     addresses: tuple[IPv4Address | IPv6Address, ...] = ()
-    days: int = LEAF_DAYS
 
     def digest(self, authority_fingerprint: str) -> str:
         """A SHA-256 in hex of this specification and the authority, equal wherever the certificate would say the same.
@@ -107,13 +109,13 @@ class CertificateInfo:
     usages: tuple[Usage, ...]
 
 
-def new_authority(name: str, now: datetime | None = None) -> Authority:
-    """Make an authority whose common name is ``name``, valid for ten years from ``now``, which may issue no other."""
+def new_authority(name: str, now: datetime | None = None, *, lifetime: timedelta = AUTHORITY_LIFETIME) -> Authority:
+    """Make an authority whose common name is ``name``, valid from ``now`` for so long, which may issue no other."""
     now = now or datetime.now(UTC)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
-        _builder(subject, subject, key.public_key(), now - BACKDATE, now + timedelta(days=AUTHORITY_DAYS))
+        _builder(subject, subject, key.public_key(), now - BACKDATE, now + lifetime)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage("key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
@@ -122,8 +124,10 @@ def new_authority(name: str, now: datetime | None = None) -> Authority:
     return Authority(name, _pem(certificate), _private_pem(key))
 
 
-def issue(authority: Authority, spec: CertificateSpec, now: datetime | None = None) -> IssuedCertificate:
-    """Issue a certificate with a new key, valid from ``now`` (an aware time; default: the current one).
+def issue(
+    authority: Authority, spec: CertificateSpec, now: datetime | None = None, *, lifetime: timedelta = LEAF_LIFETIME
+) -> IssuedCertificate:
+    """Issue a certificate with a new key, valid for so long from ``now`` (an aware time; default: the current one).
 
     It never outlives its authority.
 
@@ -141,7 +145,8 @@ def issue(authority: Authority, spec: CertificateSpec, now: datetime | None = No
     issuer = _certificate(authority.certificate_pem)
     if now >= issuer.not_valid_after_utc:
         raise KubeupError(
-            f"the certificate authority {authority.name} expired on {issuer.not_valid_after_utc:%Y-%m-%d}"
+            f"the certificate authority {authority.name} expired on {issuer.not_valid_after_utc:%Y-%m-%d %H:%M} UTC: "
+            "`kubeup certs rotate-ca` replaces it"
         )
 
     key = ec.generate_private_key(ec.SECP256R1())
@@ -152,7 +157,7 @@ def issue(authority: Authority, spec: CertificateSpec, now: datetime | None = No
         ]
     )
     start = max(now - BACKDATE, issuer.not_valid_before_utc)
-    end = min(now + timedelta(days=spec.days), issuer.not_valid_after_utc)
+    end = min(now + lifetime, issuer.not_valid_after_utc)
     issuer_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     builder = (
         _builder(subject, issuer.subject, key.public_key(), start, end)
@@ -170,6 +175,14 @@ def issue(authority: Authority, spec: CertificateSpec, now: datetime | None = No
     return IssuedCertificate(_pem(builder.sign(signer, hashes.SHA256())), _private_pem(key))
 
 
+def ends_soon(begin: float, end: float, now: float) -> bool:
+    """Whether it is time to issue a certificate anew: 30 days before its end, or a third of its life if that is less.
+
+    All in seconds since the epoch.
+    """
+    return end - now < min(RENEW_BEFORE.total_seconds(), (end - begin) / 3)
+
+
 def new_key_pair() -> KeyPair:
     """Make the keys for service accounts' tokens: RSA, 2048 bits, as kubeadm's.
 
@@ -179,6 +192,11 @@ def new_key_pair() -> KeyPair:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
     return KeyPair(public, _private_pem(key))
+
+
+def certificates_of(pem: str) -> list[str]:
+    """The certificates of a PEM text, each as a text of its own."""
+    return [_pem(certificate) for certificate in x509.load_pem_x509_certificates(pem.encode())]
 
 
 def describe(pem: str) -> CertificateInfo:

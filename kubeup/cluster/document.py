@@ -51,20 +51,25 @@ def read_document(path: Path) -> Document:
         raise InventoryError([Problem(str(path), "there is no such file", remedy)]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InventoryError([Problem(str(path), f"cannot be read: {error}")]) from error
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, file: str) -> Document:
+    """Read YAML that is (or would be) in ``file``. Raises InventoryError when it is not YAML."""
     try:
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise InventoryError([_syntax_problem(path, error)]) from error
-    reader = _Reader(str(path))
+        raise InventoryError([_syntax_problem(file, error)]) from error
+    reader = _Reader(file)
     if root is None:
-        return Document(None, {(): f"{path}:1"})
+        return Document(None, {(): f"{file}:1"})
     data = reader.value(root, ())
     return Document(data, reader.places, tuple(reader.problems))
 
 
-def _syntax_problem(path: Path, error: yaml.YAMLError) -> Problem:
+def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    where = f"{path}:{mark.line + 1}" if mark else str(path)
+    where = f"{file}:{mark.line + 1}" if mark else file
     what = getattr(error, "problem", None) or str(error).splitlines()[0]
     context = getattr(error, "context", None)
     return Problem(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from kubeup.cluster.addresses import Resolve, parse_host, resolve_address
 from kubeup.cluster.document import Document, Key, read_document
 from kubeup.cluster.entries import Entry, Notes, read_entries
-from kubeup.cluster.model import Cluster, Node, Settings
+from kubeup.cluster.model import Cluster, Node, Role, Settings
 from kubeup.cluster.rules import RULES
 from kubeup.cluster.wording import explain
 from kubeup.errors import InventoryError, Problem
@@ -69,7 +69,10 @@ def check(document: Document, folder: Path, resolve: Resolve = resolve_address) 
     _note_missing_files(settings, known, notes)
     if notes.problems:
         raise InventoryError(sorted(dict.fromkeys(notes.problems), key=_line))
-    return Cluster(**dict(settings), nodes=tuple(nodes))
+    etcd_hosts = tuple(node for node in nodes if node.role == Role.ETCD)
+    return Cluster(
+        **dict(settings), nodes=tuple(node for node in nodes if node not in etcd_hosts), etcd_hosts=etcd_hosts
+    )
 
 
 def _validated(
@@ -159,7 +162,8 @@ def _document_key(key: Key, entries: list[Entry]) -> Key:
 
 def _note_missing_files(settings: Settings, known: list[tuple[Entry, Node]], notes: Notes) -> None:
     keys = [(("ssh", "key"), settings.ssh.key), *((entry.key_of("key"), node.key) for entry, node in known)]
-    for key, path in [*keys, (("ssh", "config"), settings.ssh.config)]:
+    etcd = [(("etcd", name), getattr(settings.etcd, name)) for name in ("ca", "certificate", "key")]
+    for key, path in [*keys, (("ssh", "config"), settings.ssh.config), *etcd]:
         if path and not path.is_file():
             remedy = "write the path of a file on this machine, from the inventory's folder or from ~/"
             notes.add(f"there is no file {path}", remedy, key)

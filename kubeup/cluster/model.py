@@ -5,6 +5,7 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
+from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
+from kubeup.cluster.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 
 # "system:node:" + name is the common name of a kubelet's certificate, and X.509 allows 64 characters there
@@ -141,11 +143,27 @@ def _connectable(text: str) -> str:
     return text
 
 
+def _etcd_url(text: str) -> str:
+    if not re.fullmatch(r"https://[^\s/@,:]+(:\d{1,5})?/?", text):
+        refuse(f"{text!r} is not the URL of an etcd member", "write it like https://10.10.103.250:2379")
+    text = text.removesuffix("/")
+    return text if text.count(":") > 1 else f"{text}:2379"
+
+
 def _port_range(text: str) -> str:
     match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text)
     if not match or not 0 < int(match[1]) <= int(match[2]) < 65536:
         refuse(f"{text!r} is not a range of ports", "write it like 30000-32767")
     return text
+
+
+def _lifetime(value: Any) -> Any:
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"([1-9]\d{0,5})([dhm])", str(value))
+    if not match:
+        refuse(f"{str(value)!r} is not a length of time", "write it in days, hours or minutes: 365d, 12h, 30m")
+    return int(match[1]) * {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}[match[2]]
 
 
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
@@ -157,6 +175,8 @@ Version = Annotated[str, AfterValidator(_version)]
 Connectable = Annotated[str, AfterValidator(_connectable)]
 LocalPath = Annotated[Path, AfterValidator(_path)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
+EtcdUrl = Annotated[str, AfterValidator(_etcd_url)]
+Lifetime = Annotated[timedelta, BeforeValidator(_lifetime)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -172,11 +192,16 @@ class Value(BaseModel):
 
 
 class Role(StrEnum):
-    """What a node is for, in the letters of 2015: ``a`` runs the control plane, ``i`` runs pods, ``ai`` does both."""
+    """What a node is for, in the letters of 2015: ``a`` runs the control plane, ``i`` runs pods, ``ai`` does both.
+
+    ``etcd`` is a host that has a member of etcd and nothing else: it is no node of Kubernetes. Where there are such
+    hosts the masters have no members.
+    """
 
     MASTER = "a"
     MINION = "i"
     BOTH = "ai"
+    ETCD = "etcd"
 
 
 class Taint(Value):
@@ -248,7 +273,7 @@ class Node(Value):
 
     @property
     def is_master(self) -> bool:
-        """Runs etcd and the control plane."""
+        """Runs the control plane."""
         return self.role in (Role.MASTER, Role.BOTH)
 
     @property
@@ -309,6 +334,24 @@ class Api(Value):
     balancer: Connectable | None = None
 
 
+class Etcd(Value):
+    """An etcd that is there already and is not kubeup's: its members' client URLs, its authority's certificate, and the
+    client certificate and key for kube-apiserver; files on this machine. Empty where kubeup runs etcd itself.
+    """
+
+    endpoints: tuple[EtcdUrl, ...] = ()
+    ca: LocalPath | None = None
+    certificate: LocalPath | None = None
+    key: LocalPath | None = None
+
+
+class Certificates(Value):
+    """How long certificates are valid from when they are issued. Another value counts for those issued from then on."""
+
+    lifetime: Lifetime = LEAF_LIFETIME
+    authority_lifetime: Lifetime = AUTHORITY_LIFETIME
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -321,6 +364,8 @@ class Settings(Value):
     kube_proxy: KubeProxy = KubeProxy()
     flannel: Flannel = Flannel()
     api: Api = Api()
+    etcd: Etcd = Etcd()
+    certificates: Certificates = Certificates()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
@@ -330,11 +375,26 @@ class Cluster(Settings):
     """A whole cluster. ``load`` makes one from an inventory, with everything checked."""
 
     nodes: tuple[Node, ...] = Field(min_length=1)
+    """The nodes of Kubernetes."""
+    etcd_hosts: tuple[Node, ...] = ()
+    """Hosts that have a member of etcd and nothing else."""
+
+    @property
+    def hosts(self) -> tuple[Node, ...]:
+        """All hosts: the nodes, and those of etcd alone."""
+        return self.nodes + self.etcd_hosts
 
     @property
     def masters(self) -> tuple[Node, ...]:
-        """The nodes that run etcd and the control plane, in the inventory's order."""
+        """The nodes that run the control plane, in the inventory's order."""
         return tuple(n for n in self.nodes if n.is_master)
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """The hosts that have a member of etcd, in the inventory's order."""
+        if self.etcd.endpoints:
+            return ()
+        return self.etcd_hosts or self.masters
 
     @property
     def minions(self) -> tuple[Node, ...]:
@@ -342,12 +402,12 @@ class Cluster(Settings):
         return tuple(n for n in self.nodes if n.is_minion)
 
     def node(self, name: str) -> Node:
-        """The node of that name.
+        """The host of that name.
 
         Raises:
-            KeyError: no node has it.
+            KeyError: no host has it.
         """
-        for node in self.nodes:
+        for node in self.hosts:
             if node.name == name:
                 return node
         raise KeyError(name)
@@ -376,7 +436,7 @@ class Cluster(Settings):
     @property
     def etcd_endpoints(self) -> tuple[str, ...]:
         """The client URL of each etcd member."""
-        return tuple(f"https://{n.address}:2379" for n in self.masters)
+        return self.etcd.endpoints or tuple(f"https://{n.address}:2379" for n in self.members)
 
 
 def api_endpoint(cluster: Cluster) -> str:

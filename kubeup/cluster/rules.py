@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from kubeup.cluster.document import Key
-from kubeup.cluster.model import Node, Settings
+from kubeup.cluster.model import Node, Role, Settings
 from kubeup.components.catalogue import COMPONENTS
 
 # kube-apiserver: service CIDRs of at most 20 bits (cmd/kube-apiserver/app/options/validation.go, maxCIDRBits).
@@ -47,23 +47,67 @@ Rule = Callable[[Settings, Sequence[Node]], Iterator[Finding]]
 
 
 def masters(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """One master, or an odd number: etcd's members decide by majority."""
-    number = sum(n.is_master for n in nodes)
-    if number == 0:
+    """There is one."""
+    if not any(n.is_master for n in nodes):
         yield Finding(
             (("roles",), ("nodes",)),
             "no node is a master",
             "give one node (or three) the role a (master) or ai (master and minion)",
             frozenset({"nodes"}),
         )
-    elif number % 2 == 0:
+
+
+def members(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """etcd has one member or an odd number of them: they decide by majority."""
+    hosts = [i for i, n in enumerate(nodes) if n.role == Role.ETCD]
+    for i in hosts:
+        if nodes[i].labels or nodes[i].taints:
+            yield Finding(
+                (("nodes", i, "labels" if nodes[i].labels else "taints"),),
+                f"{nodes[i].name} is a host of etcd alone, which is no node of Kubernetes: it has no labels and taints",
+                "leave them out",
+            )
+    if settings.etcd.endpoints:
+        if hosts:
+            yield Finding(
+                (("nodes", hosts[0], "role"), ("etcd",)),
+                "there are hosts for etcd, and an etcd that is there already (etcd: endpoints:)",
+                "leave one: hosts with the role etcd for one that kubeup runs, endpoints: for one that it only uses",
+                frozenset({"etcd"}),
+            )
+        return
+    number = len(hosts) or sum(n.is_master for n in nodes)
+    if number and number % 2 == 0:
+        what, each = ("hosts for etcd", "host for etcd") if hosts else ("masters", "master")
         yield Finding(
             (("roles",), ("nodes",)),
-            f"{number} masters: an even number",
-            f"use {number - 1} or {number + 1}. Each master has an etcd member, and etcd needs more than half of them: "
+            f"{number} {what}: an even number",
+            f"use {number - 1} or {number + 1}. Each {each} has an etcd member, and etcd needs more than half of them: "
             f"{number} survive the loss of no more members than {number - 1} do, and have one more that can fail"
             + ("; three survive the loss of one" if number == 2 else ""),
-            frozenset({"nodes"}),
+            frozenset({"nodes", "etcd"}),
+        )
+
+
+def existing_etcd(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """What is said of an etcd that is there already is enough to use it."""
+    etcd = settings.etcd
+    parts = {"endpoints": etcd.endpoints, "ca": etcd.ca, "certificate": etcd.certificate, "key": etcd.key}
+    missing = [name for name, value in parts.items() if not value]
+    if missing and len(missing) < len(parts):
+        yield Finding(
+            (("etcd",),),
+            f"etcd: has no {', '.join(missing)}",
+            "an etcd that is there already needs endpoints: (a list of https URLs), ca:, certificate: and key: (files)",
+            frozenset({"etcd"}),
+        )
+    if etcd.endpoints and settings.flannel.store == "etcd":
+        yield Finding(
+            (("flannel", "store"), ("flannel",)),
+            "flannel cannot keep its leases in an etcd that kubeup does not run: "
+            "the certificate for it would open every Secret to every node",
+            "write store: kubernetes",
+            frozenset({"etcd", "flannel"}),
         )
 
 
@@ -139,8 +183,9 @@ def network_sizes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding
     pods, subnet = settings.flannel_net, settings.node_subnet
     # With its own store flannel leaves the first subnet unused and wants four (flannel, subnet.CheckNetworkConfig).
     own_store = settings.flannel.store == "etcd"
+    count = sum(n.role != Role.ETCD for n in nodes)
     has = (1 << max(0, subnet - pods.prefixlen)) if subnet >= pods.prefixlen else 0
-    needs = max(4, len(nodes) + 1) if own_store else len(nodes)
+    needs = max(4, count + 1) if own_store else count
     if has < needs:
         prefix = subnet - (needs - 1).bit_length()
         yield Finding(
@@ -222,6 +267,8 @@ def known_versions(settings: Settings, nodes: Sequence[Node]) -> Iterator[Findin
 
 RULES: tuple[Rule, ...] = (
     masters,
+    members,
+    existing_etcd,
     no_doubles,
     api_address,
     network_sizes,

@@ -33,7 +33,7 @@ EXPECTED = {
     "tuple_type": "a list",
 }
 
-ROLE_REMEDY = "write a (master), i (minion) or ai (both)"
+ROLE_REMEDY = "write a (master), i (minion), ai (both) or etcd (a member of etcd alone)"
 NODE_REMEDY = "write it like  - ai: vcap@10.10.103.250"
 REMEDIES = {
     "role": ROLE_REMEDY,

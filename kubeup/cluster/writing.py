@@ -20,9 +20,10 @@ HEAD = """\
 
 NODES_HEAD = """
 # One entry a host: its role, then [user@]host[:port] as SSH connects to it (aliases of ~/.ssh/config work).
-#   a   master: etcd and the control plane; one, or three to survive the loss of one
+#   a   master: the control plane and etcd; one, or three to survive the loss of one
 #   i   minion: runs pods
 #   ai  both
+#   etcd  a member of etcd and nothing else (one, three or five; the masters then have none)
 # Under it, where needed: name, address (where the other nodes find it), key, labels, taints, e.g.
 #   - i: vcap@worker-2
 #     address: 10.10.103.223
@@ -40,7 +41,9 @@ TAIL = """
 #kube_proxy: {mode: iptables}     # or nftables
 #flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
+#etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
 #api_port: 6443
+#certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #node_port_range: 30000-32767
 
 # For all nodes; what is not said is left to OpenSSH's config:

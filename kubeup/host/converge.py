@@ -42,8 +42,8 @@ class Material(Protocol):
     unpacker: str
     """Path, on every host, of the program that unpacks zstd; it is among the artifacts, packed as gzip."""
 
-    def issue(self, spec: CertificateSpec) -> tuple[str, str, int]:
-        """A new certificate and its key, both PEM, and the certificate's end in seconds since the epoch."""
+    def issue(self, spec: CertificateSpec) -> tuple[str, str, int, int]:
+        """A new certificate and its key, both PEM, and the certificate's begin and end in seconds since the epoch."""
 
     def secret(self, name: str) -> str:
         """The text of the cluster's secret of that name."""
@@ -92,7 +92,7 @@ def _pack(change: Change, material: Material) -> bytes:
         contents.append(data.encode())
         return hashlib.sha256(contents[-1]).hexdigest(), f"content.{len(contents) - 1}"
 
-    def put(path: str, want: str, data: str, mode: int, before: str, extra: str | int = "-") -> None:
+    def put(path: str, want: str, data: str, mode: int, before: str, extra: str = "-") -> None:
         sha256, name = content(data)
         act("file", path, want, sha256, f"{mode:04o}", name, before, extra)
 
@@ -111,9 +111,9 @@ def _pack(change: Change, material: Material) -> bytes:
             case Secret() as secret:
                 put(secret.path, secret.want, material.secret(secret.name), 0o600, before)
             case Certificate() as certificate:
-                pem, key, not_after = material.issue(certificate.spec)
+                pem, key, begin, end = material.issue(certificate.spec)
                 put(certificate.key_path, certificate.want, key, 0o600, before)
-                put(certificate.path, certificate.want, pem, 0o644, before, not_after)
+                put(certificate.path, certificate.want, pem, 0o644, before, f"{end} {begin}")
             case Cleanup() as cleanup:
                 sha256, name = content(cleanup.script)
                 act("cleanup", cleanup.name, cleanup.want, sha256, "0600", name, before)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from kubeup.cluster.certificates import ends_soon
 from kubeup.host.reading import Entry, Key, Reading
 from kubeup.host.resources import (
     Blob,
@@ -32,8 +33,15 @@ AT_A_PATH = ("file", "blob", "link")
 SUPERSEDED = "superseded"
 """In place of what was there before: another kind has taken the path over, so nothing is to be removed there."""
 
-RENEW_BEFORE = 30 * 24 * 3600
-"""Seconds before its end at which a certificate is issued anew."""
+Renewal = Callable[[Certificate, float, float, float], str]
+"""Decides whether a certificate is issued anew: of it, its begin, its end and now, why, or ""."""
+
+
+def nearly_over(certificate: Certificate, begin: float, end: float, now: float) -> str:
+    """The Renewal that everything does."""
+    if end <= now:
+        return "has expired"
+    return "ends soon" if ends_soon(begin, end, now) else ""
 
 
 @dataclass(frozen=True)
@@ -83,15 +91,19 @@ def combined_inputs(unit: Unit, desired: Desired) -> str:
     return digest(*(part for key in unit.inputs for part in (*key, desired[key][1].want)))
 
 
-def difference(host: str, desired: Desired, reading: Reading, *, now: float | None = None) -> Change:
+def difference(
+    host: str, desired: Desired, reading: Reading, *, now: float | None = None, renewal: Renewal = nearly_over
+) -> Change:
     """What has to change so that the host holds ``desired`` and nothing else that kubeup placed.
 
-    ``now``: seconds since the epoch, the host's own clock when not given; certificates near their end then count as
-    different. Raises KeyError when a unit names an input that is not desired.
+    ``now``: seconds since the epoch, the host's own clock when not given. Certificates that ``renewal`` chooses then
+    count as different; units that read them again by themselves are not restarted for it, unless it is too late.
+    Raises KeyError when a unit names an input that is not desired.
     """
     time = reading.facts.clock if now is None else now
     change = Change(host)
     changed: set[Key] = set()
+    renewed: set[Key] = set()
     units: list[tuple[Key, str, Unit]] = []
     held: set[Key] = set()
     for key, (role, resource) in desired.items():
@@ -101,15 +113,21 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
         if isinstance(resource, Unit):
             units.append((key, role, resource))
             continue
-        why = _differs(resource, reading, time)
+        why = _differs(resource, reading)
         if why:
             changed.add(key)
+        elif isinstance(resource, Certificate):
+            begin, end = validity(reading.record[key])
+            why = renewal(resource, begin, end, time)
+            if why:
+                (renewed if time < end else changed).add(key)
+        if why:
             entry = reading.record.get(key) or _predecessor(key, reading)
             change.items.append(Item("change" if entry else "add", key, why, role, resource, entry))
     for key, role, unit in units:
         entry = reading.record.get(key)
         combined = combined_inputs(unit, desired)
-        why = _unit_differs(unit, combined, reading, changed)
+        why = _unit_differs(unit, combined, reading, changed if unit.rereads else changed | renewed)
         if why:
             same_file = entry is not None and entry.want == unit.want and _placed(key, unit, unit.path, reading)
             action: Action = "add" if entry is None else "restart" if same_file else "change"
@@ -125,6 +143,12 @@ def difference(host: str, desired: Desired, reading: Reading, *, now: float | No
             entry = replace(entry, before=SUPERSEDED)
         change.items.append(Item("remove", key, "no longer wanted", entry=entry))
     return change
+
+
+def validity(entry: Entry) -> tuple[float, float]:
+    """When the certificate of this entry was issued and when it ends, in seconds since the epoch."""
+    _, end, begin = entry.have.split()
+    return float(begin), float(end)
 
 
 def _predecessor(key: Key, reading: Reading) -> Entry | None:
@@ -157,7 +181,7 @@ def _file_differs(resource: Resource, path: str, mode: int, reading: Reading, ke
     return "" if stat.owner == "0:0" else f"belongs to {stat.owner}, not to root"
 
 
-def _differs(resource: Resource, reading: Reading, now: float) -> str:
+def _differs(resource: Resource, reading: Reading) -> str:
     """Why the resource is not up to date, or "" when it is."""
     entry = reading.record.get(resource.key)
     match resource:
@@ -168,13 +192,9 @@ def _differs(resource: Resource, reading: Reading, now: float) -> str:
         case Cleanup():
             return _file_differs(resource, f"/var/lib/kubeup/cleanup/{resource.name}", 0o600, reading)
         case Certificate():
-            why = _file_differs(resource, resource.path, 0o644, reading) or _file_differs(
+            return _file_differs(resource, resource.path, 0o644, reading) or _file_differs(
                 resource, resource.key_path, 0o600, reading, ("file", resource.key_path)
             )
-            if why or entry is None:
-                return why
-            not_after = float(entry.have.split()[1])
-            return "ends soon" if not_after - now < RENEW_BEFORE else ""
         case Blob():
             return _blob_differs(resource, entry, reading)
     if entry is None:

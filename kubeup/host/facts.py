@@ -49,7 +49,7 @@ class HostFacts:
     disks: tuple[tuple[str, int], ...]
     """(mount point, free KiB) of the file systems that components, data and configuration lie on."""
     present: tuple[str, ...]
-    """Paths that other ways to install Kubernetes leave behind."""
+    """Paths that other ways to install Kubernetes leave behind, and etcd's data."""
 
     @property
     def can_lower_oom_score(self) -> bool:

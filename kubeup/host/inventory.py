@@ -11,7 +11,10 @@ INVENTORY = "kubeup_inventory"
 
 
 def hosts(path: str | Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """pyinfra's groups "masters" and "nodes", with the SSH data of each host, from the inventory at ``path``."""
+    """pyinfra's groups, with the SSH data of each host, from the inventory at ``path``.
+
+    They are "masters", "nodes" and "members" (the hosts that have one of etcd).
+    """
     path = Path(path).resolve()
     cluster = load(path)
 
@@ -21,4 +24,5 @@ def hosts(path: str | Path) -> dict[str, list[tuple[str, dict[str, Any]]]]:
     return {
         "masters": [entry(node.name) for node in cluster.masters],
         "nodes": [entry(node.name) for node in cluster.nodes],
+        "members": [entry(node.name) for node in cluster.members],
     }

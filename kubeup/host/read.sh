@@ -1,9 +1,18 @@
 # What this host is and what it holds, as tab-separated lines. Reads only; needs a POSIX shell, coreutils and awk.
-# Arguments: "deep" or "quick", then paths whose contents are wanted.
+# Arguments: "deep" or "quick"; "alone" to exit 75 at once when a kubeup holds this host (see lock.sh), else "any"; then
+# paths whose contents are wanted.
 export LC_ALL=C
-depth=$1; shift
+depth=$1 alone=$2; shift 2
 home=/var/lib/kubeup
 tab=$(printf '\t')
+
+if [ "$alone" = alone ] && [ -s /run/kubeup.lock ]; then
+    IFS=$tab read -r holder who </run/kubeup.lock
+    if grep -qs kubeup-lock "/proc/$holder/cmdline"; then
+        printf 'busy\t%s\t%s\n' "$(($(date +%s) - $(stat -c %Y /run/kubeup.lock)))" "$who"
+        exit 75
+    fi
+fi
 
 # An apply that is still under way (its kubeup was killed) must end before its outcome can be read.
 if [ -e $home/lock ]; then
@@ -45,12 +54,13 @@ fi
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u
 df -Pk /opt /var/lib /etc 2>/dev/null | awk 'NR>1{print "disk\t" $6 "\t" $4}' | sort -u
 for p in /etc/kubernetes/manifests /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/config.yaml \
-    /var/lib/etcd/member /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s /run/containerd/containerd.sock; do
+    /var/lib/etcd/member /var/lib/etcd/member/wal /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s /run/containerd/containerd.sock; do
     [ -e $p ] && printf 'present\t%s\n' $p
 done
 
 # What was placed here before, and what has become of it.
 if [ -e $home/record ]; then
+    printf 'mark\t%s\n' "$(cksum <$home/record)"
     now=$(awk -F'\t' '{k=$1 FS $2; if (!(k in s)) o[++n]=k; s[k]=$0} END{for(i=1;i<=n;i++){split(s[o[i]],f,FS); if (f[3]!="gone") print s[o[i]]}}' $home/record)
     printf '%s\n' "$now" | awk '{print "record\t" $0}'
     paths() { printf '%s\n' "$now" | awk -F'\t' -v kinds=" $1 " 'index(kinds, " " $1 " "){print ($1=="unit" ? "/etc/systemd/system/" : $1=="cleanup" ? "/var/lib/kubeup/cleanup/" : "") $2}'; }

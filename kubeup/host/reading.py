@@ -57,6 +57,8 @@ class Reading:
     packages: frozenset[str] = frozenset()
     units: dict[str, UnitState] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    mark: str = ""
+    """A checksum of the record as it was read, see kubeup.host.lock."""
 
     @property
     def cluster(self) -> tuple[str, str] | None:
@@ -126,6 +128,7 @@ def parse(lines: Iterable[str]) -> Reading:
             for name, active, sub, enabled, needs_reload in of("unit")
         },
         texts={path: base64.b64decode(content).decode() for path, content in of("text")},
+        mark="".join(mark for (mark,) in of("mark")),
     )
 
 
@@ -135,9 +138,12 @@ READ = files("kubeup.host").joinpath("read.sh").read_text()
 class HostReading(FactBase[Reading | None]):
     """A Reading of the host, or None when it could not be had."""
 
-    def command(self, contents: tuple[str, ...] = (), deep: bool = False) -> StringCommand:
-        """``contents``: paths of files whose text is wanted too. ``deep``: hash large files as well."""
-        return privileged(READ, "deep" if deep else "quick", *contents)
+    def command(self, contents: tuple[str, ...] = (), deep: bool = False, alone: bool = False) -> StringCommand:
+        """``contents``: paths of files whose text is wanted too. ``deep``: hash large files as well.
+
+        ``alone``: read nothing when another kubeup holds the host, but say who.
+        """
+        return privileged(READ, "deep" if deep else "quick", "alone" if alone else "any", *contents)
 
     def process(self, output: list[str]) -> Reading:
         return parse(output)

@@ -213,13 +213,15 @@ class Unit:
     """A systemd unit, enabled and running, restarted when its file or one of its ``inputs`` changed.
 
     ``inputs`` are keys or resources of the same host. ``wait`` False starts it without waiting until it is up: for
-    what takes long and has others ordered behind it by systemd itself.
+    what takes long and has others ordered behind it by systemd itself. ``rereads``: it takes a renewed certificate
+    up by itself while it runs, so it is not restarted for one (for another authority or other names it is).
     """
 
     name: str
     content: str
     inputs: tuple[tuple[str, str], ...] = field(default=())
     wait: bool = True
+    rereads: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -237,9 +239,9 @@ class Unit:
 Resource = File | Certificate | Secret | Blob | Link | Directory | Sysctl | Module | Package | Cleanup | Unit
 
 
-def unit(name: str, content: str, inputs: Iterable[Resource] = (), *, wait: bool = True) -> Unit:
+def unit(name: str, content: str, inputs: Iterable[Resource] = (), *, wait: bool = True, rereads: bool = False) -> Unit:
     """A Unit whose inputs are given as the resources themselves."""
-    return Unit(name, content, tuple(sorted({r.key for r in inputs})), wait)
+    return Unit(name, content, tuple(sorted({r.key for r in inputs})), wait, rereads)
 
 
 class RoleConflict(KubeupError):

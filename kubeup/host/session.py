@@ -27,8 +27,9 @@ from pyinfra.context import ctx_host, ctx_state
 
 from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostFailure, HostsFailed
-from kubeup.host.converge import Material, converge
+from kubeup.host.converge import APPLY, Material, Payload, converge
 from kubeup.host.difference import Change
+from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
 from kubeup.host.transfer import OUTPUT, exchange
@@ -42,6 +43,9 @@ logging.getLogger("paramiko").propagate = False
 
 CONNECT_TIMEOUT = 10
 """Seconds that a host may take to answer."""
+
+APPLY_TIMEOUT = 600
+"""Seconds that one node may take for a change that is applied by itself: packages may have to be installed."""
 
 KEEPALIVE = 15
 """Seconds between signs of life on an idle connection, so that firewalls on the way do not forget it."""
@@ -97,14 +101,17 @@ class Session:
         """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``."""
         self.cluster = cluster
         self.observer: Observer = observer or Silent()
+        self.before_change: Callable[[], None] = lambda: None
+        """Called before anything is changed on any host."""
+        self._lock: Lock | None = None
         self.commands: Counter[str] = Counter()
         """How many commands were run on each host."""
         self._accept = accept_new_host_keys
         target = connector or (lambda node: (node.name, ssh_data(cluster, node, accept_new_host_keys=self._accept)))
-        names = [target(node) for node in cluster.nodes]
+        names = [target(node) for node in cluster.hosts]
         self._inventory = Inventory((names, {}))
         self._hosts: dict[str, Host] = {
-            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.nodes, names, strict=True)
+            node.name: self._inventory.get_host(name) for node, (name, _) in zip(cluster.hosts, names, strict=True)
         }
         self._node_names = {host.name: node for node, host in self._hosts.items()}
         self._new_state()
@@ -116,9 +123,11 @@ class Session:
         session.cluster = cluster
         session.observer = Silent()
         session.commands = Counter()
+        session.before_change = lambda: None
+        session._lock = None
         session._accept = False
         session._inventory = state.inventory
-        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.nodes}
+        session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
         session._node_names = {name: name for name in session._hosts}
         session._state = state
         return session
@@ -221,8 +230,22 @@ class Session:
             remedy = f"try: ssh {where}; set user: and key: in the inventory, or load the key into your agent"
         return HostFailure(name, f"ssh {where}", None, text, remedy)
 
+    def hold(self, nodes: Iterable[str], job: str) -> dict[str, str]:
+        """Hold those of these nodes that are connected for this kubeup alone, until ``close``; marks of their records.
+
+        ``job`` tells others what they wait for. Raises BusyError when another kubeup holds one of them.
+        """
+        clients = [(name, getattr(self._hosts[name].connector, "client", None)) for name in nodes]
+        self._lock = self._lock or Lock(job)
+        return self._lock.acquire(
+            [(name, client) for name, client in clients if client is not None and self._hosts[name].connected]
+        )
+
     def close(self) -> None:
-        """End all connections."""
+        """Give held nodes back, and end all connections."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         for host in self._hosts.values():
             client = getattr(host.connector, "client", None) if host.connected else None
             if client is not None:  # pyinfra's own disconnect leaves the TCP connection open
@@ -282,16 +305,24 @@ class Session:
         return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
     def read(
-        self, nodes: Iterable[str] | None = None, *, contents: tuple[str, ...] = (), deep: bool = False
+        self,
+        nodes: Iterable[str] | None = None,
+        *,
+        contents: tuple[str, ...] = (),
+        deep: bool = False,
+        alone: bool = False,
     ) -> dict[str, Reading]:
         """What the nodes (all when not given) are and hold, by name. One command a host.
 
-        Raises HostsFailed. (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
+        Raises HostsFailed, and BusyError where ``alone`` is asked for and another kubeup holds a node.
+        (pyinfra's get_fact would log a failure and return None: the reason would be lost.)
         """
         fact = HostReading()
 
         def read_one(name: str) -> Reading | HostFailure:
-            output = self.run(name, fact.command(contents, deep), timeout=150)
+            output = self.run(name, fact.command(contents, deep, alone), timeout=150)
+            if alone:
+                refuse_busy(name, output.stdout.strip())
             try:
                 return fact.process(output.stdout.splitlines())
             except (ValueError, KeyError, IndexError) as error:
@@ -319,6 +350,7 @@ class Session:
         started = time.monotonic()
         if not changes:
             return
+        self._may_change()
         self.observer.phase_started(title)
         state = self._new_state()
         for name in changes:
@@ -344,6 +376,30 @@ class Session:
         if failures:
             raise HostsFailed(title, failures)
         self.observer.phase_done(title, time.monotonic() - started)
+
+    def _may_change(self) -> None:
+        """See that nobody else changes the cluster."""
+        self.before_change()
+        if self._lock is not None:
+            self._lock.check()
+
+    def place(self, title: str, name: str, change: Change, material: Material) -> None:
+        """Apply a change without large files to one node, in one command: for phases that take a node at a time.
+
+        Not by an operation of pyinfra's, so also within one (see kubeup.deploy.under_pyinfra). Raises HostsFailed.
+        """
+        if not change:
+            return
+        self._may_change()
+        started = time.monotonic()
+        self.observer.host_started(title, name)
+        payload = Payload(change, material)
+        command = privileged(APPLY, payload.sha256, name="kubeup-apply", stdin=payload)
+        change.dirty.clear()  # it is in the payload
+        output = self.run(name, command, timeout=APPLY_TIMEOUT)
+        self.observer.host_done(title, name, time.monotonic() - started, len(change.items), not output.ok)
+        if not output.ok:
+            raise HostsFailed(title, [failure(name, f"{title}: applying the change (kubeup-apply)", output)])
 
     def _operation_failure(self, title: str, name: str, meta: OperationMeta) -> HostFailure:
         command = (meta._commands or [None])[-1]

@@ -72,9 +72,13 @@ class Running:
             self._process.wait(max(0.0, self.started + seconds - time.monotonic()))
         return self
 
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def signal(self, number: signal.Signals) -> Done:
         """Send it a signal, and wait for its end."""
-        self._process.send_signal(number)
+        self.send(number)
         return self.wait(30)
 
     def wait(self, timeout: float) -> Done:

@@ -1,12 +1,14 @@
 """kubeup killed, or interrupted, at any moment: what runs next, finishes the work."""
 
+import re
 import signal
+import time
 
 import pytest
 
 from .conftest import NewLab
 from .snapshot import Snapshot, assert_as_before, take_all
-from .support import INTERRUPTED, Deployed, starting
+from .support import FAILED, INTERRUPTED, OK, Deployed, starting
 
 
 class Victim(Deployed):
@@ -53,6 +55,18 @@ def _kill_and_go_on(victim: Victim, part: float) -> None:
 def test_one_host_is_a_cluster(single: Victim) -> None:
     assert single.kubectl("get", "nodes", "--no-headers").split()[1] == "Ready"
     assert single.differences() == {}
+
+
+def test_two_at_once(single: Victim) -> None:
+    single.gone()
+    first = starting("up", inventory=single.lab.inventory)
+    time.sleep(0.4 * single.whole)
+    second = single.kubeup("up", code=FAILED)
+    assert "another kubeup is at work on this cluster, since" in second.text
+    assert re.search(r"kubeup up by \w+ on \S+ \(process \d+\)", second.text), second
+    assert first.wait(300).code == OK
+    assert single.differences() == {}
+    assert single.on(single.master, "ls /run/kubeup.lock 2>&1; pgrep -f kubeup-lock || true").count("No such file") == 1
 
 
 @pytest.mark.parametrize("part", [0.45, 0.7])

@@ -76,7 +76,7 @@ def holding(desired: Desired, facts: HostFacts) -> Reading:
             case Cleanup():
                 lies(key, f"/var/lib/kubeup/cleanup/{resource.name}", resource.want, 0o600)
             case Certificate():
-                lies(key, resource.path, resource.want, 0o644, str(NOW + YEAR))
+                lies(key, resource.path, resource.want, 0o644, f"{NOW + YEAR} {NOW}")
                 lies(("file", resource.key_path), resource.key_path, resource.want, 0o600)
             case Unit():
                 lies(key, resource.path, resource.want, 0o644, combined_inputs(resource, desired))
@@ -114,7 +114,9 @@ def make_cluster(roles: str = "ai i i", **settings: Any) -> Cluster:
         {"name": f"n{number}", "role": role, "host": f"10.0.0.{number}", "address": f"10.0.0.{number}"}
         for number, role in enumerate(roles.split(), start=1)
     ]
-    return Cluster.model_validate({"name": "demo", "nodes": nodes, **settings})
+    of_etcd = [node for node in nodes if node["role"] == "etcd"]
+    others = [node for node in nodes if node not in of_etcd]
+    return Cluster.model_validate({"name": "demo", "nodes": others, "etcd_hosts": of_etcd, **settings})
 
 
 class FakeMaterial:
@@ -128,9 +130,9 @@ class FakeMaterial:
         self.asked: list[str] = []
         self._broken = broken
 
-    def issue(self, spec: Any) -> tuple[str, str, int]:
+    def issue(self, spec: Any) -> tuple[str, str, int, int]:
         self.asked.append(spec.common_name)
-        return f"certificate of {spec.common_name}", self.SECRET, NOW + YEAR
+        return f"certificate of {spec.common_name}", self.SECRET, NOW, NOW + YEAR
 
     def secret(self, name: str) -> str:
         self.asked.append(name)

@@ -8,6 +8,8 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.host.session import Output
 
 REFUSED = Output("", "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host?", 1)
+CLEANED = Output("", "kubeup: 1: /opt/kubeup/bin/kubectl: not found", 127)
+HALF = Output("", "error: stat /etc/kubernetes/admin.conf: no such file or directory", 1)
 GONE = Output("", "n1 is not connected", None)
 
 
@@ -21,7 +23,7 @@ class Masters:
         return self.answers.get(name, Output("ok", "", 0))
 
 
-@pytest.mark.parametrize("down", [REFUSED, GONE])
+@pytest.mark.parametrize("down", [REFUSED, CLEANED, HALF, GONE])
 def test_another_master_is_asked_when_one_cannot_be(world: Any, down: Output) -> None:
     masters = Masters(n1=down)
     assert Kubectl(world.cluster("ai ai ai"), masters).script("true").ok  # type: ignore[arg-type]

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from kubeup.checks import preflight as preflight_module
-from kubeup.checks.preflight import CHECKS, SPARE_KIB, preflight
+from kubeup.checks.preflight import CHECKS, SPARE_KIB, existing_etcd, preflight
 from kubeup.errors import PreflightError
 from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading
@@ -21,7 +22,7 @@ Refuses = Callable[..., list[str]]
 def problems(world: Any, cluster: Any, readings: dict[str, Reading], material: Any = None) -> list[str]:
     """What preflight says of these hosts: "host: what" of each."""
     changes = {
-        node.name: difference(node.name, world.desired(cluster, node), readings[node.name]) for node in cluster.nodes
+        node.name: difference(node.name, world.desired(cluster, node), readings[node.name]) for node in cluster.hosts
     }
     try:
         preflight(cluster, readings, changes, material or world.material())
@@ -261,3 +262,29 @@ def test_every_check_is_run() -> None:
         if getattr(value, "__annotations__", None) == like_a_check
     }
     assert functions == {check.__name__ for check in CHECKS}
+
+
+# an etcd that is not kubeup's
+
+
+def test_an_etcd_that_does_not_answer_is_told_before_anything_is_touched(world: Any) -> None:
+    cluster = world.cluster("a a", etcd={"endpoints": ["https://10.0.0.8", "https://store:4001"]})
+    asked: list[tuple[str, ...]] = []
+
+    def shell(name: str, script: str, *arguments: str) -> Any:
+        asked.append((name, *arguments))
+        return SimpleNamespace(stdout="store:4001\n" if name == "n2" else "")
+
+    session: Any = SimpleNamespace(
+        shell=shell, side_by_side=lambda names, function: {name: function(name) for name in names}
+    )
+    with pytest.raises(PreflightError, match="n2: nothing answers at store:4001, where etcd shall be"):
+        existing_etcd(cluster, session, ["n1", "n2"])
+    assert asked == [("n1", "10.0.0.8:2379", "store:4001"), ("n2", "10.0.0.8:2379", "store:4001")]
+    existing_etcd(cluster, session, ["n1"])
+
+
+def test_the_ports_of_etcd_are_free_where_it_will_run(world: Any) -> None:
+    cluster = world.cluster("a i etcd")
+    readings = {host.name: Reading(world.host(host, listening=frozenset({22, 2379}))) for host in cluster.hosts}
+    assert problems(world, cluster, readings) == ["n3: port 2379 is taken, and etcd needs it"]

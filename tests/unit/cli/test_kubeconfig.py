@@ -90,7 +90,7 @@ def test_it_has_everything_in_it(world: Any) -> None:
     (cluster,), (user,) = found["clusters"], found["users"]
     assert cluster["cluster"]["server"] == "https://10.0.0.1:6443"
     authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
-    assert authority == world.trust.certificate_pem(KUBERNETES)
+    assert authority == world.trust.bundle_pem(KUBERNETES)
     assert base64.b64decode(user["user"]["client-certificate-data"]).decode() == f"{CERTIFICATE} of n1"
     assert base64.b64decode(user["user"]["client-key-data"]).decode() == "/etc/kubernetes/pki/admin.key of n1"
 

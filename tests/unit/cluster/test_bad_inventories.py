@@ -91,6 +91,58 @@ BAD = {
     "no master beside": ("nodes: 10.0.0.1 10.0.0.2\nroles: i i\n", 2, "no node is a master", "role a (master) or ai"),
     "two masters": ("nodes:\n  - ai: 10.0.0.1\n  - a: 10.0.0.2\n", 1, "2 masters", "three survive the loss of one"),
     "four masters": ("nodes: 10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4\nroles: a a ai ai\n", 2, "4 masters", "use 3 or 5"),
+    "two hosts for etcd": (
+        "nodes: 10.0.0.1 10.0.0.2 10.0.0.3\nroles: a etcd etcd\n",
+        2,
+        "2 hosts for etcd: an even number",
+        "three survive the loss of one",
+    ),
+    "labels of a host for etcd": (
+        "nodes:\n  - a: 10.0.0.1\n  - etcd: 10.0.0.2\n    labels: {a: b}\n",
+        4,
+        "is no node of Kubernetes",
+        "leave them out",
+    ),
+    "only hosts for etcd": ("nodes:\n  - etcd: 10.0.0.1\n", 1, "no node is a master", "role a (master)"),
+    # an etcd that is there already
+    "etcd without files": (
+        NODES + "etcd:\n  endpoints: [https://10.0.0.9]\n",
+        4,
+        "has no ca, certificate, key",
+        "files",
+    ),
+    "etcd without endpoints": (
+        NODES + "etcd: {ca: cluster.yaml, certificate: cluster.yaml, key: cluster.yaml}\n",
+        4,
+        "etcd: has no endpoints",
+        "a list of https URLs",
+    ),
+    "etcd by plain http": (
+        NODES + "etcd:\n  endpoints:\n    - http://10.0.0.9:2379\n",
+        6,
+        "'http://10.0.0.9:2379' is not the URL",
+        "https://",
+    ),
+    "etcd's missing file": (
+        NODES + "etcd: {endpoints: [https://e], ca: gone, certificate: cluster.yaml, key: cluster.yaml}\n",
+        4,
+        "there is no file",
+        "from the inventory's folder",
+    ),
+    "two kinds of etcd": (
+        "nodes:\n  - a: 10.0.0.1\n  - etcd: 10.0.0.2\n"
+        "etcd: {endpoints: [https://e], ca: cluster.yaml, certificate: cluster.yaml, key: cluster.yaml}\n",
+        3,
+        "there are hosts for etcd, and an etcd that is there already",
+        "leave one",
+    ),
+    "flannel's leases in an etcd of others": (
+        NODES + "etcd: {endpoints: [https://e], ca: cluster.yaml, certificate: cluster.yaml, key: cluster.yaml}\n"
+        "flannel: {store: etcd}\n",
+        5,
+        "flannel cannot keep its leases in an etcd that kubeup does not run",
+        "store: kubernetes",
+    ),
     "same host": ("nodes:\n  - ai: root@10.0.0.1\n  - i: vcap@10.0.0.1\n", 3, "the host 10.0.0.1 is there twice", "ai"),
     "same name": (
         "nodes:\n  - ai: 10.0.0.1\n    name: n\n  - i: 10.0.0.2\n    name: n\n",
@@ -249,7 +301,7 @@ def test_the_error_reads_well(tmp_path: Path) -> None:
     assert str(caught.value) == (
         "The inventory cannot be used:\n"
         f"  {tmp_path}/cluster.yaml:2: unknown role 'x'\n"
-        "      write a (master), i (minion) or ai (both)"
+        "      write a (master), i (minion), ai (both) or etcd (a member of etcd alone)"
     )
     assert caught.value.exit_code == 2
 

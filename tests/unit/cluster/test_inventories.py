@@ -159,3 +159,28 @@ def test_examples(name: str, roles: list[str]) -> None:
 
 def test_every_example_is_tested() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "ha", "side-by-side"}
+
+
+def test_hosts_for_etcd_are_no_nodes(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text(
+        "nodes:\n  - etcd: vcap@10.0.0.9\n    name: store\n  - a: 10.0.0.1\n  - a: 10.0.0.2\n  - i: 10.0.0.3\n"
+    )
+    cluster = load(path)
+    assert [node.name for node in cluster.nodes] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert [host.name for host in cluster.members] == ["store"]
+    assert [host.name for host in cluster.hosts] == ["10.0.0.1", "10.0.0.2", "10.0.0.3", "store"]
+    assert cluster.etcd_endpoints == ("https://10.0.0.9:2379",)
+    assert cluster.node("store").role == Role.ETCD
+
+
+def test_an_etcd_that_is_there_already(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    files = "ca: cluster.yaml\n  certificate: cluster.yaml\n  key: cluster.yaml\n"
+    path.write_text(
+        f"nodes:\n  - a: 10.0.0.1\n  - ai: 10.0.0.2\netcd:\n  endpoints: [https://e1/, 'https://e2:4001']\n  {files}"
+    )
+    cluster = load(path)
+    assert cluster.etcd_endpoints == ("https://e1:2379", "https://e2:4001")
+    assert cluster.members == ()
+    assert cluster.etcd.key == path

@@ -25,7 +25,9 @@ class Hosts:
         self.asked: tuple[str, ...] = ()
         self.reads = 0
 
-    def read(self, nodes: Any = None, *, contents: tuple[str, ...] = (), deep: bool = False) -> dict[str, Reading]:
+    def read(
+        self, nodes: Any = None, *, contents: tuple[str, ...] = (), deep: bool = False, alone: bool = False
+    ) -> dict[str, Reading]:
         self.reads += 1
         self.asked = contents
         return {name: reading for name, reading in self.readings.items() if nodes is None or name in nodes}

@@ -73,7 +73,7 @@ def test_every_kind_of_action(change: Change, world: Any) -> None:
     material = world.material()
     actions, contents = unpacked(Payload(change, material))
     want = {resource.key: resource.want for resource in EVERYTHING}
-    end = str(world.now + 365 * 24 * 3600)
+    validity = f"{world.now + 365 * 24 * 3600} {world.now}"
     secret, certificate = material.SECRET, "certificate of me"
     wanted = want["file", "/etc/a.crt"]
     combined = [item.combined for item in change.items if item.key[0] == "unit"]
@@ -83,7 +83,7 @@ def test_every_kind_of_action(change: Change, world: Any) -> None:
         ["file", "/etc/ca.key", want["file", "/etc/ca.key"], sha256(secret), "0600", "content.1", "?", "-"],
         # The key first: where a certificate lies, its key lies too, whenever a run is killed.
         ["file", "/etc/a.key", wanted, sha256(secret), "0600", "content.2", "?", "-"],
-        ["file", "/etc/a.crt", wanted, sha256(certificate), "0644", "content.3", "?", end],
+        ["file", "/etc/a.crt", wanted, sha256(certificate), "0644", "content.3", "?", validity],
         ["cleanup", "a", want["cleanup", "a"], sha256("exit 0"), "0600", "content.4", "?"],
         ["link", "/opt/l", want["link", "/opt/l"], "/opt/a", "?"],
         ["dir", "/var/lib/a", want["dir", "/var/lib/a"], "0700", "?"],

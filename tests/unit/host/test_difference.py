@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kubeup.cluster import CertificateSpec
-from kubeup.host.difference import RENEW_BEFORE, Change, Item, difference
+from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading, UnitState
 from kubeup.host.resources import (
     Blob,
@@ -197,7 +197,10 @@ def test_a_large_file_is_hashed_only_by_a_deep_reading(world: Any, host: Any) ->
     assert found(difference("n1", world.every(blob), reading)) == [("change", "/opt/a")]
 
 
-@pytest.mark.parametrize(("left", "expected"), [(RENEW_BEFORE - 1, "ends soon"), (RENEW_BEFORE + 1, None)])
+MONTH = 30 * 24 * 3600
+
+
+@pytest.mark.parametrize(("left", "expected"), [(MONTH - 1, "ends soon"), (MONTH + 1, None), (0, "has expired")])
 def test_a_certificate_near_its_end_is_issued_anew(left: int, expected: str | None, world: Any, host: Any) -> None:
     certificate = Certificate("/etc/a.crt", "/etc/a.key", SPEC, "1")
     reading = host(certificate)
@@ -211,7 +214,45 @@ def test_time_is_the_hosts_own(world: Any, host: Any) -> None:
     reading = host(certificate)
     end = int(reading.record[certificate.key].have.split()[1])
     reading.facts = replace(reading.facts, clock=end)
-    assert [item.why for item in difference("n1", world.every(certificate), reading).items] == ["ends soon"]
+    assert [item.why for item in difference("n1", world.every(certificate), reading).items] == ["has expired"]
+
+
+def test_a_short_lived_certificate_is_renewed_after_two_thirds_of_its_life(world: Any, host: Any) -> None:
+    certificate = Certificate("/etc/a.crt", "/etc/a.key", SPEC, "1")
+    reading = host(certificate)
+    reading.record[certificate.key] = replace(reading.record[certificate.key], have="a 900 0")
+    reading.hashes[certificate.path] = "a"
+    whys = [difference("n1", world.every(certificate), reading, now=now).items for now in (599, 601)]
+    assert [[item.why for item in items] for items in whys] == [[], ["ends soon"]]
+
+
+@pytest.mark.parametrize(
+    ("rereads", "left", "restarted"), [(True, 1, False), (False, 1, True), (True, 0, True), (True, -5, True)]
+)
+def test_who_reads_a_renewed_certificate_by_itself_is_restarted_only_when_it_is_too_late(
+    rereads: bool, left: int, restarted: bool, world: Any, host: Any
+) -> None:
+    certificate = Certificate("/etc/a.crt", "/etc/a.key", SPEC, "1")
+    service = unit("a.service", "[Unit]", [certificate], rereads=rereads)
+    reading = host(certificate, service)
+    end = float(reading.record[certificate.key].have.split()[1])
+    names = [item.name for item in difference("n1", world.every(certificate, service), reading, now=end - left).items]
+    assert names == ["/etc/a.crt", *(["a.service"] if restarted else [])]
+
+
+def test_another_authority_restarts_who_reads_renewed_certificates_by_itself_too(world: Any, host: Any) -> None:
+    before, after = (Certificate("/etc/a.crt", "/etc/a.key", SPEC, authority) for authority in "12")
+    reading = host(before, unit("a.service", "[Unit]", [before], rereads=True))
+    change = difference("n1", world.every(after, unit("a.service", "[Unit]", [after], rereads=True)), reading)
+    assert found(change) == [("change", "/etc/a.crt"), ("restart", "a.service")]
+
+
+def test_which_certificates_are_renewed_can_be_chosen(world: Any, host: Any) -> None:
+    one, two = (Certificate(f"/etc/{name}.crt", f"/etc/{name}.key", SPEC, "1") for name in "ab")
+    change = difference(
+        "n1", world.every(one, two), host(one, two), renewal=lambda c, *_: "is wanted" if c is two else ""
+    )
+    assert [(item.name, item.why) for item in change.items] == [("/etc/b.crt", "is wanted")]
 
 
 # Units

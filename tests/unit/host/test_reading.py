@@ -112,5 +112,5 @@ def test_a_nameserver_on_loopback_is_none_for_pods(
 
 def test_the_command_asks_for_depth_and_contents() -> None:
     quick, deep = HostReading().command(("/a b",)).get_raw_value(), HostReading().command(deep=True).get_raw_value()
-    assert quick.endswith("kubeup quick '/a b'")
-    assert deep.endswith("kubeup deep")
+    assert quick.endswith("kubeup quick any '/a b'")
+    assert deep.endswith("kubeup deep any")

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import pytest
 import yaml
 from jinja2 import Environment, meta
 
+from kubeup.cluster.trust import ExistingEtcd
 from kubeup.components import COMPONENTS
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 from kubeup.deploy.run import ROLES
 from kubeup.deploy.up import PHASES
 from kubeup.host.resources import Blob, Certificate, Cleanup, File, Link, Resource, Secret, Sysctl, Unit
 from kubeup.roles import applies, role_name
+from kubeup.roles.etcd import MEMBERS
 
 ROOT = Path(__file__).parents[3]
 TEMPLATES = sorted((ROOT / "templates").glob("**/*.j2"))
@@ -26,7 +29,7 @@ KINDS = {
         "flannel": {"store": store},
         "kube_proxy": {"mode": mode},
     }
-    for roles in ("ai i i", "ai ai ai", "a i")
+    for roles in ("ai i i", "ai ai ai", "a i", "etcd ai i", "etcd etcd etcd a a i")
     for store in ("kubernetes", "etcd")
     for mode in ("iptables", "nftables")
 }
@@ -40,7 +43,7 @@ def cluster(request: pytest.FixtureRequest, world: Any) -> Any:
 @pytest.fixture
 def hosts(cluster: Any, world: Any) -> dict[str, list[Resource]]:
     """What each node shall hold. (That this raises nothing says that no two roles claim one path.)"""
-    return {node.name: [resource for _, resource in world.desired(cluster, node).values()] for node in cluster.nodes}
+    return {node.name: [resource for _, resource in world.desired(cluster, node).values()] for node in cluster.hosts}
 
 
 def of_kind(kind: type, hosts: dict[str, list[Resource]]) -> Iterator[Any]:
@@ -73,17 +76,17 @@ def test_what_units_start_is_there(hosts: dict[str, list[Resource]]) -> None:
 
 def test_links_lead_somewhere(hosts: dict[str, list[Resource]]) -> None:
     for resources in hosts.values():
-        paths = {r.path for r in resources if isinstance(r, Blob | File | Link)}
+        paths = {r.path for r in resources if isinstance(r, Blob | File | Link | Secret)}
         assert {r.target for r in resources if isinstance(r, Link)} <= paths
 
 
 def test_files_that_units_are_given_are_there(hosts: dict[str, list[Resource]]) -> None:
     """And that they are among its inputs: else it would go on with the old ones."""
     for resources in hosts.values():
-        paths = {r.path for r in resources if isinstance(r, File | Secret | Certificate)}
+        paths = {r.path for r in resources if isinstance(r, File | Secret | Certificate | Link)}
         paths |= {r.key_path for r in resources if isinstance(r, Certificate)}
         for unit in (r for r in resources if isinstance(r, Unit)):
-            inputs = {path for kind, path in unit.inputs if kind == "file"}
+            inputs = {path for kind, path in unit.inputs if kind in ("file", "link")}
             for name, value in flags(unit).items():
                 if value.startswith("/etc/"):
                     assert value in paths, (unit.name, name)
@@ -242,10 +245,63 @@ def test_another_node_changes_nothing_on_a_minion_that_was_there(world: Any) -> 
     assert world.desired(before, before.nodes[1]) == world.desired(after, after.nodes[1])
 
 
+def test_apiservers_have_a_way_to_etcd(world: Any) -> None:
+    def servers(cluster: Any, trust: Any = None) -> str:
+        there = replace(world, trust=trust or world.trust)
+        return flags(units(there, cluster, cluster.masters[0])["kube-apiserver.service"])["etcd-servers"]
+
+    assert servers(world.cluster("ai ai ai")) == "https://127.0.0.1:2379"
+    assert servers(world.cluster("a etcd")) == "https://10.0.0.2:2379"
+    assert (
+        servers(world.cluster("etcd a etcd etcd"))
+        == "https://10.0.0.1:2379,https://10.0.0.3:2379,https://10.0.0.4:2379"
+    )
+    theirs = replace(world.trust, existing_etcd=ExistingEtcd("ca", "certificate"))
+    assert servers(world.cluster("a", etcd={"endpoints": ["https://e1", "https://e2"]}), theirs) == (
+        "https://e1:2379,https://e2:2379"
+    )
+
+
+def test_an_etcd_of_others_needs_none_of_ours(world: Any) -> None:
+    there = replace(world, trust=replace(world.trust, existing_etcd=ExistingEtcd("the ca", "the certificate")))
+    cluster = world.cluster("a i", etcd={"endpoints": ["https://e1"]})
+    desired = there.desired(cluster, cluster.nodes[0])
+    assert ("unit", "etcd.service") not in desired
+    assert ("blob", f"/opt/kubeup/etcd/{cluster.versions.etcd}/etcd") not in desired
+    folder = "/etc/kubernetes/pki/existing-etcd"
+    assert desired["file", f"{folder}.crt"][1].content == "the certificate"
+    assert isinstance(desired["file", f"{folder}.key"][1], Secret)
+    assert ("file", f"{folder}.key") in desired["unit", "kube-apiserver.service"][1].inputs
+    other = replace(world.trust, existing_etcd=ExistingEtcd("the ca", "another"))
+    again = replace(world, trust=other).desired(cluster, cluster.nodes[0])
+    assert again["file", f"{folder}.key"][1].want != desired["file", f"{folder}.key"][1].want
+
+
+def test_a_host_of_etcd_alone_holds_etcd_alone(world: Any) -> None:
+    cluster = world.cluster("a i etcd")
+    desired = world.desired(cluster, cluster.etcd_hosts[0])
+    assert [name for kind, name in desired if kind == "unit"] == ["etcd.service"]
+    assert not [key for key in desired if key[0] in ("sysctl", "module", "package", "cleanup")]
+    assert not [name for kind, name in desired if "kubernetes" in name]
+
+
+def test_another_member_changes_nothing_that_a_running_one_uses(world: Any) -> None:
+    before, after = world.cluster("ai i i"), world.cluster("ai ai ai")
+    old, new = (world.desired(cluster, cluster.nodes[0]) for cluster in (before, after))
+    assert old["unit", "etcd.service"] == new["unit", "etcd.service"]
+    inputs = old["unit", "etcd.service"][1].inputs
+    assert {key: old[key] for key in inputs} == {key: new[key] for key in inputs}
+    assert old["file", MEMBERS] != new["file", MEMBERS]
+
+
 def test_where_roles_apply(world: Any) -> None:
-    a, i, ai = world.cluster("a i ai").nodes
-    for role in ROLES:
-        assert (applies(role, a), applies(role, i), applies(role, ai)) == (True, role.WHERE == "nodes", True)
+    where = {"masters": "a ai", "nodes": "a i ai", "members": "a ai", "hosts": "a i ai"}
+    apart = {"masters": "a ai", "nodes": "a i ai", "members": "etcd", "hosts": "a i ai etcd"}
+    for roles, expected in (("a i ai", where), ("a i ai etcd", apart)):
+        cluster = world.cluster(roles)
+        for role in ROLES:
+            having = [str(host.role) for host in cluster.hosts if applies(role, cluster, host)]
+            assert having == expected[role.WHERE].split(), role
 
 
 def test_every_role_has_its_phase() -> None:
