@@ -26,7 +26,7 @@ from kubeup.host.difference import Change, Item
 from kubeup.host.reading import Key
 from kubeup.host.resources import Blob, Link, Unit
 from kubeup.roles import Role, addons, etcd, role_name
-from kubeup.templates import render, text
+from kubeup.templates import text
 
 Part = Literal["etcd", "control plane", "node", "addons"]
 
@@ -245,6 +245,11 @@ class Rolling:
                     f"{', '.join(names)}: not drained, as there is no other node for its pods; they run on meanwhile."
                 )
             return
+        if names:
+            try:
+                self._controllers_work()
+            except NodeError as error:
+                raise UpgradeError(f"{error}\n    {_GO_ON}") from error
         outcome = self._side_by_side(
             "Drain", names, lambda name: drain(self.run, name, timeout=self.drain_timeout, force=self.force)
         )
@@ -291,7 +296,7 @@ class Rolling:
             self._member_is_healthy(name)
         if part == "control plane" and self.run.cluster.node(name).is_master:
             self._control_plane_works(name, versions.kubernetes)
-            self._controllers_work(name)
+            self._controllers_work()
         if part == "node":
             wait_ready(self.run, name, timeout=GATE, version=versions.kubernetes, ignoring=tuple(ignoring))
         if part == "addons" and name == self.run.cluster.masters[0].name:
@@ -326,12 +331,12 @@ class Rolling:
                 raise NodeError(f"{name}: its control plane does not work within {GATE} s: {wrong}")
             gevent.sleep(0.5)
 
-    def _controllers_work(self, name: str) -> None:
+    def _controllers_work(self) -> None:
         """Endpoints must follow pods before any is evicted: a new leader of the controllers takes over after 15 s."""
-        script = render("upgrade/controllers.sh.j2", kubectl=KUBECTL)
-        output = self.run.session.shell(name, script, str(GATE), timeout=GATE + 30)
+        kubectl = Kubectl(self.run.cluster, self.run.session)
+        output = kubectl.script(text("upgrade/controllers.sh"), str(GATE), timeout=GATE + 30)
         if not output.ok:
-            raise NodeError(f"{name}: {output.stderr.strip() or 'the controllers could not be asked'}")
+            raise NodeError(output.stderr.strip() or "the controllers could not be asked whether they work")
 
     def _control_plane_lacks(self, name: str, version: str) -> str:
         output = self.run.session.shell(

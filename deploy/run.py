@@ -145,7 +145,7 @@ class Run:
         texts = (self.readings[master.name].texts.get(PREVIOUS, "") for master in self.masters)
         return next((Previous.parse(text) for text in texts if text.strip()), None)
 
-    @property
+    @cached_property
     def running(self) -> dict[str, dict[str, tuple[str, str]]]:
         """What runs: node -> program or image -> (component, version)."""
         return {name: versions_in_use(reading.links) for name, reading in self.readings.items()}
