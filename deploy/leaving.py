@@ -15,7 +15,7 @@ from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError, PreflightError, Problem
 from kubeup.host.session import Session, failure
-from kubeup.roles.etcd import ETCDCTL
+from kubeup.roles.etcd_client import access, etcdctl
 from kubeup.roles.flannel import ETCD_PREFIX
 
 GRACEFUL = ("keepalived.service", "kube-apiserver.service")
@@ -170,8 +170,7 @@ kubectl apply --server-side --force-conflicts --field-manager=kubeup -f /etc/kub
 """
 
 # $1: the prefix of flannel's leases, $2: the node's address in the lease.
-_LEASE = f"""
-etcdctl() {{ {ETCDCTL} "$@"; }}
+_LEASE = """
 for key in $(etcdctl get --prefix "$1/subnets/" --keys-only); do
     lease=$(etcdctl get --print-value-only "$key") || exit 1
     case $lease in *'"PublicIP":"'"$2"'"'*) etcdctl del "$key" >&2 || exit 1 ;; esac
@@ -197,10 +196,12 @@ class Forget:
         script = _FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
         if run.cluster.flannel.store == "etcd" and self.address:
-            master = next(master.name for master in run.masters if master.name != self.name or self.comes_again)
-            output = run.session.shell(master, _LEASE, ETCD_PREFIX, self.address)
+            master = next(master for master in run.masters if master.name != self.name or self.comes_again)
+            # As its apiserver does: etcd may have hosts of its own, which this run is not on.
+            asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'
+            output = run.session.shell(master.name, asking + _LEASE, ETCD_PREFIX, self.address)
             if not output.ok:
-                raise HostsFailed("removing a lease", [failure(master, "etcdctl (flannel's leases)", output)])
+                raise HostsFailed("removing a lease", [failure(master.name, "etcdctl (flannel's leases)", output)])
 
 
 # $1: the node

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.members import check_members
@@ -62,13 +63,14 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
         check_members(run)
 
 
-class _Part:
+class Part:
     """Applies the items of the difference that it chooses."""
 
     title: str
@@ -87,7 +89,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Distribute(_Part):
+class Distribute(Part):
     """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
 
     title: str = "Components"
@@ -97,7 +99,7 @@ class Distribute(_Part):
 
 
 @dataclass(frozen=True)
-class Converge(_Part):
+class Converge(Part):
     """Makes the hosts hold what these roles ask for."""
 
     title: str
@@ -108,7 +110,7 @@ class Converge(_Part):
 
 
 @dataclass(frozen=True)
-class Tidy(_Part):
+class Tidy(Part):
     """Removes what was placed once and is no longer wanted."""
 
     title: str = "Tidy"

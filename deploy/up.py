@@ -6,6 +6,7 @@ from kubeup.deploy.under_pyinfra import declare
 from kubeup.roles import (
     addons,
     apiserver,
+    approver,
     authorities,
     balancer,
     base,
@@ -30,7 +31,7 @@ PHASES: list[Phase] = [
     # Every member must be configured before one waits for a quorum of them.
     Converge("etcd", roles=[etcd, etcd_client]),
     ExistingEtcd(),
-    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),
+    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons]),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
     Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
     Tidy(),

@@ -30,7 +30,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     version = cluster.versions.kubernetes
     programs = program("kubernetes", version, "kube-apiserver")
     # What clients outside may call it: the address that moves among the masters, or the user's own balancer.
-    outside = [str(name) for name in (cluster.api.address, (cluster.api.balancer or "").partition(":")[0]) if name]
+    outside = [str(name) for name in (cluster.api.address, cluster.api.balancer_host) if name]
     more_addresses = [name for name in outside if is_address(name)]
     more_names = [name for name in outside if not is_address(name)]
     serving = certificate(
@@ -51,6 +51,9 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     etcd = access(cluster, node, trust)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
     to_extensions = certificate(f"{PKI}/front-proxy-client", trust, "front-proxy-client", "client", issuer=FRONT_PROXY)
+    # Where others can take over, it goes on serving for a while after it has said that it is not ready: the balancers
+    # ask once a second, and none sends it anything any more when it closes its door.
+    graceful = {"shutdown-delay-duration": "3s"} if len(cluster.masters) > 1 else {}
     flags = {
         "advertise-address": node.address,
         "secure-port": cluster.api_port,
@@ -76,8 +79,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "requestheader-username-headers": "X-Remote-User",
         "requestheader-group-headers": "X-Remote-Group",
         "requestheader-extra-headers-prefix": "X-Remote-Extra-",
+        # The balancer of a master has the same port on the virtual address (see the role balancer). Two sockets may
+        # share a port only where both say so, so it is said also where there is no virtual address yet.
+        "permit-port-sharing": "true",
         # Otherwise stopping it waits a minute for watches that nobody ends (its request timeout).
         "shutdown-watch-termination-grace-period": "2s",
+        **graceful,
         "service-account-issuer": f"https://kubernetes.default.svc.{cluster.domain}",
         "service-account-key-file": SERVICE_ACCOUNTS_PUBLIC,
         "service-account-signing-key-file": KEYS[SERVICE_ACCOUNTS],

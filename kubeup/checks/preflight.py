@@ -58,8 +58,14 @@ LEFTOVERS = {
     "/var/snap/microk8s": None,
 }
 
+BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepalived/keepalived.conf"}
+"""Package and configuration of what several masters need."""
+
 SPARE_KIB = 512 * 1024
 """What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
+
+BALANCER = "haproxy.service"
+BALANCER_PORT = 6444
 
 OUR_DEVICES = ("cni0", "flannel.1")
 
@@ -137,12 +143,39 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
 
 def ports(s: Subject) -> Iterator[tuple[str, str]]:
     wanted = {s.cluster.api_port: ("masters", APISERVER), **PORTS}
+    if len(s.cluster.masters) > 1:
+        wanted[BALANCER_PORT] = ("nodes", BALANCER)
     for port, (where, unit) in sorted(wanted.items()):
+        if port == s.cluster.api_port and s.has_unit(BALANCER):
+            continue  # it has the same port on the virtual address, and may have been there first
         if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not s.has_unit(unit):
             yield (
                 f"port {port} is taken, and {unit.removesuffix('.service')} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
             )
+
+
+def balancers(s: Subject) -> Iterator[tuple[str, str]]:
+    several = len(s.cluster.masters) > 1 and s.node in s.cluster.nodes
+    ours = {"haproxy": several, "keepalived": s.cluster.api.address and s.node.is_master}
+    for name, path in BALANCERS.items():
+        known = ("file", path) in s.reading.record or ("package", name) in s.reading.record
+        if ours[name] and path in s.reading.facts.present and not known:
+            yield (
+                f"{name} is set up here for something else ({path}), and kubeup needs it for the API",
+                f"remove it (apt purge {name}, dnf remove {name}) where it is not needed, or use another host",
+            )
+
+
+def virtual_address(s: Subject) -> Iterator[tuple[str, str]]:
+    wanted = s.cluster.api.address
+    own = next((i for _, i in s.reading.facts.addresses if i.ip == s.node.address), None)
+    if wanted and own and s.node.is_master and wanted not in own.network:
+        yield (
+            f"api's address {wanted} is not in this master's network {own.network}",
+            "use a free address of the network that all masters are in; where they are in several, put a balancer of "
+            "your own before them (api: {balancer: HOST})",
+        )
 
 
 def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
@@ -198,6 +231,8 @@ CHECKS: tuple[Check, ...] = (
     ports,
     other_cluster,
     container_runtime,
+    balancers,
+    virtual_address,
     disk,
 )
 

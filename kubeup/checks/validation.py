@@ -17,6 +17,7 @@ import gevent
 import httpx
 
 from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.outside import answers_outside
 from kubeup.cluster import Cluster, api_endpoint
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
@@ -32,6 +33,8 @@ PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
 """Seconds within which every kube-proxy must have taken up a change of endpoints."""
+NAMES_FOLLOW = 30
+"""Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3
@@ -130,6 +133,13 @@ def nodes_ready(proof: Proof) -> str:
 def _function(script: str) -> str:
     """A script for a shell of its own (as under timeout), with kubectl as a function there too."""
     return shlex.quote(f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}')
+
+
+def outside_address(proof: Proof) -> str:
+    """The API answers where clients outside look for it: at the virtual address, or through the user's balancer."""
+    if wrong := answers_outside(proof.cluster, proof.session):
+        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})")
+    return f"the API answers at {api_endpoint(proof.cluster)}"
 
 
 def classic(proof: Proof) -> str:
@@ -306,7 +316,7 @@ def names_resolve(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         urls = [f"http://{proof.pods[name]}/resolve?name={quote(wanted_name)}" for wanted_name in wanted]
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + NAMES_FOLLOW
         while True:
             wrong = []
             for (asked, address), answer in zip(
@@ -347,7 +357,7 @@ def pod_is_replaced(proof: Proof) -> str:
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
-BEFORE: tuple[Check, ...] = (nodes_ready, services_run, classic)
+BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic)
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
 SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve)
@@ -422,7 +432,10 @@ def validate(
             seen(job.value)
         return all(job.value.ok for job in jobs)
 
+    apart = cluster.api.address or cluster.api.balancer
     for check in BEFORE:
+        if check is outside_address and not apart:
+            continue  # it is the first master's own, which `classic` asks
         if not run_all([check]):
             return results
     with _objects(proof):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import components, etcd, lab, nodes, upgrade
+from kubeup.cli import certs, components, etcd, lab, nodes, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -31,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with the values of variables could show a key
     add_completion=False,
 )
+app.add_typer(certs.app, name="certs")
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
@@ -76,11 +77,13 @@ def plan(
     inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
 ) -> None:
     """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
+    from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if as_json:
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
         else:

@@ -70,7 +70,7 @@ def fetch(
     if release is not None or lock is not None:
         if lock is None:
             raise typer.BadParameter("downloads need --lock FILE, with the sha256 of each")
-        ours = {name: version for name, version in wanted.items() if name in ("pause", "probe", "unpack")}
+        ours = {name: version for name, version in wanted.items() if name in ("approver", "pause", "probe", "unpack")}
         provide(
             Store(),
             [w for w in wanted.items() if w[0] not in ours],

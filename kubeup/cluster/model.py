@@ -143,6 +143,13 @@ def _connectable(text: str) -> str:
     return text
 
 
+def _balancer(text: str) -> str:
+    host, colon, port = text.partition(":")
+    if not host or (colon and not (port.isdigit() and 0 < int(port) < 65536)) or not is_dns_name(host.lower()):
+        refuse(f"{text!r} is not a balancer's host", "write HOST or HOST:PORT, e.g. api.example.com:6443")
+    return text
+
+
 def _etcd_url(text: str) -> str:
     if not re.fullmatch(r"https://[^\s/@,:]+(:\d{1,5})?/?", text):
         refuse(f"{text!r} is not the URL of an etcd member", "write it like https://10.10.103.250:2379")
@@ -331,7 +338,12 @@ class Api(Value):
     """
 
     address: IPv4Address | None = None
-    balancer: Connectable | None = None
+    balancer: Annotated[str, AfterValidator(_balancer)] | None = None
+
+    @property
+    def balancer_host(self) -> str:
+        """The balancer's name or address, without its port; "" without a balancer."""
+        return (self.balancer or "").partition(":")[0]
 
 
 class Etcd(Value):

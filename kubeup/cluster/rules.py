@@ -146,6 +146,13 @@ def api_address(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
             "keep address: for one that kubeup moves among the masters, or balancer: for one that you run",
             frozenset({"api"}),
         )
+    if api.address and (api.address.is_loopback or api.address.is_multicast or api.address.is_unspecified):
+        yield Finding(
+            (("api", "address"),),
+            f"api's address {api.address} is none that clients can reach",
+            "use a free address of the masters' network",
+            frozenset({"api"}),
+        )
     for index, node in enumerate(nodes):
         if node.address == api.address:
             yield Finding(

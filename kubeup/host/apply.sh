@@ -30,7 +30,7 @@ trap 'rc=$?; rm -rf "$stage"; if [ $rc != 0 ]; then echo "failed while $doing" >
 note() { printf '%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "$5" >>$home/record; }
 
 # What the record says was there before.
-noted() { awk -F'\t' -v kind="$1" -v key="$2" '$1==kind && $2==key {b=$5} END{print b}' $home/record; }
+noted() { awk -F'\t' -v kind="$1" -v key="$2" '$1==kind && $2==key {b=$5} END{print b}' $home/record 2>/dev/null || true; }
 
 # Directories that have to be made on the way are noted, to be removed once they are empty.
 parents() {
@@ -88,6 +88,45 @@ remove_packages() {
     else yum -y remove "$@" >&2; fi
 }
 
+# System users, which packages make and some package managers leave behind.
+users() { awk -F: '$3<1000{print $1}' /etc/passwd | sort; }
+
+# The packages that came since the lists were made, and users, with "user:" before their names.
+came_since() {
+    packages >now.packages
+    users >now.users
+    comm -13 $home/had.packages now.packages
+    comm -13 $home/had.users now.users | sed 's/^/user:/'
+}
+
+# Take away these packages ($*), with what was new when they were installed. While another of ours is still wanted, only
+# they themselves go, and the rest is noted with the other: it may need it.
+drop_packages() {
+    for key in "$@"; do
+        before=$(noted package "$key")
+        case $before in
+        "?") if [ -e $home/had.users ]; then came_since; fi ;; # killed while it was installed
+        new:*) printf '%s\n' "${before#new:}" | tr , '\n' | grep . || true ;;
+        esac
+    done | sort -u >drop.all
+    printf '%s\n' "$@" >drop.packages
+    heir=$(awk -F'\t' 'NR==FNR{drop[$1]; next} $1=="package" && !($2 in drop){want[$2]=$3; line[$2]=$2 FS $3 FS $4 FS $5}
+        END{for (k in want) if (want[k]!="gone" && line[k] ~ /\tnew:/) {print line[k]; exit}}' drop.packages $home/record)
+    if [ -n "$heir" ]; then
+        rest=$(grep -vxFf drop.packages drop.all | tr '\n' ',' || true)
+        grep -xFf drop.packages drop.all >drop.now || true
+        mv drop.now drop.all
+        printf '%s\n' "$heir" | while IFS=$tab read -r key want have new; do note package "$key" "$want" "$have" "$new${rest:+,${rest%,}}"; done
+    fi
+    # shellcheck disable=SC2046  # one word a package
+    set -- $(grep -v '^user:' drop.all || true)
+    if [ $# != 0 ]; then remove_packages "$@" </dev/null; fi
+    sed -n 's/^user://p' drop.all | while read -r user; do
+        if grep -q "^$user:" /etc/passwd; then userdel "$user" >&2; fi
+    done
+    while read -r key; do note package "$key" gone - -; done <drop.packages
+}
+
 # Each kind of action is a pass over the list, in the order in which they depend on one another.
 each() { awk -F'\t' -v want="$1" '$1==want' actions | cut -f2- >"pass.$1"; [ -s "pass.$1" ]; }
 
@@ -129,30 +168,47 @@ if each drop; then
             esac ;;
         sysctl) p=/proc/sys/$(printf %s "$key" | tr . /); if [ -e "$p" ] && [ "$before" != - ]; then printf '%s\n' "$before" >"$p" || true; fi ;;
         module) if [ "$before" = absent ]; then modprobe -r "$key" 2>/dev/null || true; fi ;;
-        package) # shellcheck disable=SC2046  # one word a package
-            case $before in new:?*) remove_packages $(printf %s "${before#new:}" | tr , ' ') </dev/null ;; esac ;;
+        package) continue ;; # at the end, all at once
         esac
         note "$kind" "$key" gone - -
     done <pass.drop
+    doing="removing packages"
+    # shellcheck disable=SC2046  # one word a package
+    set -- $(awk -F'\t' '$1=="package"{print $2}' pass.drop)
+    if [ $# != 0 ]; then drop_packages "$@"; fi
     if [ -n "$units" ]; then systemctl daemon-reload; fi
 fi
 
 # 2. Bytes first, then what uses them.
 if each package; then
     doing="installing packages"
-    missing=
+    missing='' begun=''
     while IFS=$tab read -r key _ command before; do
+        # Noted as "?": a run that was killed was installing it.
+        if [ "$(noted package "$key")" = "?" ]; then begun="$begun $key"; fi
         if ! command -v "$command" >/dev/null 2>&1; then missing="$missing $key"
-        elif [ "$before" = "?" ]; then note package "$key" pending "$command" present; fi
+        elif [ -z "$(noted package "$key")" ]; then note package "$key" pending "$command" present; fi
     done <pass.package
-    if [ -n "$missing" ]; then
-        packages >have.before
+    if [ -z "$begun" ]; then rm -f $home/had.packages $home/had.users; fi
+    if [ -n "$missing$begun" ]; then
+        [ -e $home/had.users ] || { packages >$home/had.packages; users >$home/had.users; }
         for key in $missing; do note package "$key" pending - "?"; done
+        # What a package would start by itself is not set up yet. (A unit of ours in /etc goes before this.)
+        for key in $missing; do systemctl mask --runtime --quiet "$key.service" 2>/dev/null || true; done
         # shellcheck disable=SC2086  # one word a package
-        install_packages $missing </dev/null
-        packages >have.after
-        new=$(comm -13 have.before have.after | tr '\n' ',')
-        for key in $missing; do note package "$key" pending - "new:${new%,}"; new=; done
+        if [ -n "$missing" ]; then install_packages $missing </dev/null; fi
+        for key in $missing $begun; do systemctl unmask --runtime --quiet "$key.service" 2>/dev/null || true; done
+        came_since >new.packages
+        # What came with them is noted with the first.
+        # shellcheck disable=SC2086  # one word a package
+        printf '%s\n' $missing $begun | sort -u >wanted.packages
+        new=$(grep -vxFf wanted.packages new.packages | tr '\n' ',' || true)
+        while read -r key; do
+            if grep -qxF "$key" new.packages; then own="$key,"; else own=; fi
+            note package "$key" pending - "new:$own${new%,}"
+            new=
+        done <wanted.packages
+        rm -f $home/had.packages $home/had.users
     fi
     while IFS=$tab read -r key want command before; do
         command -v "$command" >/dev/null 2>&1 || { echo "the package $key did not bring the command $command" >&2; exit 1; }
@@ -227,9 +283,14 @@ if each unit; then
     # shellcheck disable=SC2086  # one word a unit
     systemctl enable --quiet $waited $unwaited
     doing="starting $(echo "$waited" "$unwaited" | tr '\n' ' ')"
-    # All in one transaction, and then wait: restarted one after the other, those that others require would start twice.
+    # All at once, and then wait: restarted one after the other, those that others require would start twice. systemctl
+    # enqueues them in the order given, and systemd begins with the first before it knows the next. So what runs comes
+    # in reverse, and stops before what it needs does: kube-apiserver without its etcd stops only when it is killed.
+    running=
+    stopped=
+    for u in $waited $unwaited; do if systemctl is-active --quiet "$u"; then running="$u $running"; else stopped="$stopped $u"; fi; done
     # shellcheck disable=SC2086
-    systemctl restart --no-block $waited $unwaited
+    systemctl restart --no-block $running $stopped
     # shellcheck disable=SC2086
     if [ -n "$waited" ] && ! systemctl start --quiet $waited; then
         for u in $waited; do

@@ -54,7 +54,8 @@ fi
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u
 df -Pk /opt /var/lib /etc 2>/dev/null | awk 'NR>1{print "disk\t" $6 "\t" $4}' | sort -u
 for p in /etc/kubernetes/manifests /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/config.yaml \
-    /var/lib/etcd/member /var/lib/etcd/member/wal /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s /run/containerd/containerd.sock; do
+    /var/lib/etcd/member /var/lib/etcd/member/wal /etc/rancher /var/lib/rancher /var/lib/k0s /var/snap/microk8s \
+    /run/containerd/containerd.sock /etc/haproxy/haproxy.cfg /etc/keepalived/keepalived.conf; do
     [ -e $p ] && printf 'present\t%s\n' $p
 done
 

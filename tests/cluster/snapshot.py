@@ -53,24 +53,37 @@ section files
 #   /var/log/journal /var/log/lastlog /var/log/wtmp /var/log/btmp   that somebody logged in and units ran is history
 #   /var/cache /var/lib/apt/lists /var/lib/systemd   apt's and systemd's own memory (random seed, timers' stamps)
 #   /var/tmp/systemd-private-*   systemd's, of a name that changes with every boot
+#   /etc/passwd- and so on, /var/lib/apt/extended_states, /var/log/apt, /var/log/dpkg.log, /var/lib/dpkg/*-old, *Lock
+#                     what package managers keep to tell what was; and the times of their lists (see packages, users)
 #   the times of folders (something was in them once) and of the files that Docker writes anew at a lab host's boot
 find / \( -path /proc -o -path /sys -o -path /dev -o -path /tmp -o -path /run -o -path /var/log/journal \
     -o -path /var/log/lastlog -o -path /var/log/wtmp -o -path /var/log/btmp -o -path /var/cache \
-    -o -path /var/lib/apt/lists -o -path /var/lib/systemd -o -path '/var/tmp/systemd-private-*' \) -prune -o \
+    -o -path /var/lib/apt/lists -o -path /var/lib/systemd -o -path '/var/tmp/systemd-private-*' \
+    -o -path /var/log/apt -o -path /var/log/dpkg.log -o -path /var/lib/apt/extended_states \
+    -o -path '/var/lib/dpkg/*-old' -o -path '/var/lib/dpkg/triggers/*' -o -path '/var/lib/ucf/*' \
+    -o -path '/etc/*passwd-' -o -path '/etc/*group-' -o -path '/etc/*shadow-' \) -prune -o \
     \( -type d -printf '%p d %m %u:%g\n' \) -o \( -type l -printf '%p l %u:%g -> %l\n' \) -o \
-    \( -path /etc/hostname -o -path /etc/hosts -o -path /etc/resolv.conf \) -printf '%p f %m %u:%g\n' -o \
+    \( -path /etc/hostname -o -path /etc/hosts -o -path /etc/resolv.conf -o -path /etc/ld.so.cache \
+    -o -path /etc/passwd -o -path /etc/group -o -path /etc/shadow -o -path /etc/gshadow \
+    -o -path '/var/lib/dpkg/*' \) -printf '%p %y %m %u:%g\n' -o \
     -printf '%p %y %m %u:%g %s %T@\n'
 
 section contents
-find /etc /root /home /usr/local /opt /srv /var/lib -xdev -path /var/lib/systemd -prune -o -type f -print0 |
+# Left out: as above.
+find /etc /root /home /usr/local /opt /srv /var/lib -xdev \( -path /var/lib/systemd -o -path /var/lib/apt \
+    -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/status -o -path '/var/lib/dpkg/triggers/*' \
+    -o -path '/var/lib/ucf/*' -o -path '/etc/*passwd-' -o -path '/etc/*group-' -o -path '/etc/*shadow-' \) \
+    -prune -o -type f -print0 |
     xargs -0 sha256sum
 
 section run
 # Left out: /run/systemd, /run/user, /run/udev, /run/log   systemd's state of units, sessions, devices, journal
 #           /run/motd.dynamic, /run/sudo/ts                what a login and sudo leave
 #           /run/test-*                                    these tests' own
+#           /run/adduser                                   adduser's lock, of which packages make use
 find /run \( -path /run/systemd -o -path /run/user -o -path /run/udev -o -path /run/log -o -path '/run/test-*' \
-    -o -path '/run/sudo/ts/*' -o -path /run/motd.dynamic \) -prune -o -printf '%p %y %m %u:%g %l\n'
+    -o -path '/run/sudo/ts/*' -o -path /run/adduser -o -path /run/motd.dynamic \) -prune -o \
+    -printf '%p %y %m %u:%g %l\n'
 
 section packages
 dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'

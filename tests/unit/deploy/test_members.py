@@ -137,6 +137,11 @@ TABLE: dict[str, tuple[Sequence[Member], Sequence[Seat], list[Step]]] = {
         [seat(1), Seat("n2", url(9), data=False, first_start=False), seat(3)],
         [Step("remove", "n2", 2), Step("join", "n2", clear=True)],
     ),
+    "another host of that name, while the old one still runs": (
+        [member(1), member(2), member(3)],
+        [seat(1), Seat("n2", url(9), data=False, first_start=False), seat(3)],
+        [Step("join", "n2", clear=True), Step("remove", "n2", 2)],
+    ),
     "the host has another address": (
         [member(1), member(2, **dead), member(3)],
         [seat(1), Seat("n2", url(9), data=True, first_start=False), seat(3)],
@@ -295,13 +300,15 @@ class Etcd:
 def make(world: Any) -> Any:
     """Makes a Run for masters with these roles; ``have`` are the numbers of those that are up with data."""
 
-    def make(roles: str, *, have: str = "", now: list[Member] | None = None, before: str = "") -> tuple[Run, Etcd]:
-        cluster = world.cluster(roles)
+    def make(
+        roles: str, *, have: str = "", now: list[Member] | None = None, before: str = "", **settings: Any
+    ) -> tuple[Run, Etcd]:
+        cluster = world.cluster(roles, **settings)
         readings = {}
         for node in cluster.nodes:
             facts = world.host(node)
             up = node.name[1:] in have.split()
-            was = world.cluster(before or roles)
+            was = world.cluster(before or roles, **settings)
             reading = world.holding(world.desired(was, was.node(node.name)), facts) if up else Reading(facts)
             if up:
                 reading.facts = replace(reading.facts, present=(WAL,))
@@ -330,7 +337,7 @@ def test_nothing_is_asked_where_all_is_as_it_shall_be(make: Any) -> None:
 
 
 def test_one_becomes_three(make: Any) -> None:
-    run, etcd = make("ai ai ai", have="1", now=[member(1)], before="ai i i")
+    run, etcd = make("ai ai ai", have="1", now=[member(1)], before="ai i i", flannel={"store": "etcd"})
     Members().run(run)
     assert etcd.done == [
         "hold", "unsettle n1", "unsettle n2", "unsettle n3",
@@ -432,11 +439,13 @@ def test_etcd_that_is_stopped_is_started_to_be_asked(make: Any) -> None:
     assert [m.name for m in etcd.now] == ["n1", "n2", "n3"]
 
 
-@pytest.mark.parametrize("loss", ["of one", "of all", "replaced"])
+@pytest.mark.parametrize("loss", ["of one", "of all", "replaced", "before the first apiserver"])
 def test_where_the_data_are_gone_no_empty_cluster_is_made(make: Any, loss: str) -> None:
     run, etcd = make("ai ai ai" if loss == "of all" else "ai", have="1 2 3")
     for reading in etcd.readings.values():
         reading.facts = replace(reading.facts, present=())
+        if loss == "before the first apiserver":
+            del reading.record["unit", "kube-apiserver.service"]
         if loss == "replaced":  # etcd was elsewhere
             del reading.record["unit", "etcd.service"]
     with pytest.raises(KubeupError, match="a new etcd would be an empty cluster"):
@@ -462,12 +471,12 @@ def test_a_first_start_that_was_cut_short_goes_on(make: Any) -> None:
 
 
 def test_hosts_that_a_run_is_not_on_keep_their_members(make: Any) -> None:
-    """The dead third is taken out of the inventory by one run, while the second is down too and stays in it."""
+    """The fifth, which is dead, is taken out; the second is down and stays, as does a sixth that never joined."""
     now = [member(1), member(2, **dead), member(3), member(4), member(5, **dead)]
-    run, etcd = make("ai ai ai ai i", have="1 3 4", now=now, before="ai ai ai ai ai")
+    run, etcd = make("ai ai ai ai i ai", have="1 3 4", now=now, before="ai ai ai ai ai ai")
     run.scope = frozenset({"n1", "n3", "n4"})
-    etcd.readings.pop("n2")
-    etcd.readings.pop("n5")
+    for name in ("n2", "n5", "n6"):
+        etcd.readings.pop(name)
     Members().run(run)
     assert etcd.done == ["hold", "unsettle n1", "unsettle n3", "unsettle n4", "n1: remove 5"]
 
