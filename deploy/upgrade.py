@@ -87,8 +87,13 @@ def rollback(newer: Run, options: Options, note: Note) -> None:
     begun = _begun(run, running)
     _refuse([*_options(run, options), *_strangers(run)])
     _refuse_unhealthy(run, begun)
-    if not begun and not options.force:
-        _refuse(_unreadable(run, previous))
+    try:
+        if not options.force:
+            _refuse(_unreadable(run, previous))
+    except HostsFailed:
+        if not begun:
+            raise
+        _say(run, "etcd does not answer, so it is not known whether it has objects that the older version cannot read.")
     preflight(run.cluster, run.readings, run.changes, run.vault)
     _say(run, _headline(run, running, target))
     rolling = Rolling(run, running, options.drain_timeout, options.force)

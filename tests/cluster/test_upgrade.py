@@ -130,9 +130,6 @@ def test_an_upgrade_under_load(small: Served, say: Callable[[str], None]) -> Non
     small.want_etcd(NEW_ETCD)
     refused = small.kubeup("up", code=FAILED)
     assert f"runs etcd {OLD_ETCD}, and the inventory says {NEW_ETCD}" in refused.text
-    worker = small.workers[0]
-    small.kubectl("cordon", worker)  # by hand: it stays so
-    small.kubectl("uncordon", worker)
     with small.asked(say):
         done = small.kubeup("upgrade", "--to", NEW, timeout=600)
     assert f"kubernetes {OLD} -> {NEW}, etcd {OLD_ETCD} -> {NEW_ETCD}" in done.text

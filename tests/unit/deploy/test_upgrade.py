@@ -319,6 +319,34 @@ def test_nothing_is_restarted_that_did_not_change(make: Any) -> None:
     assert made.hosts.log == [("Components", ("n1",)), ("etcd", ("n1",)), ("Validation", ())]
 
 
+def test_coredns_follows_its_image_and_no_pod_has_to_go(make: Any) -> None:
+    made = make("ai i")
+    newer = {**OLD, "coredns": "1.99.0"}
+    assert made.upgrade(newer)
+    assert made.hosts.log == [
+        ("Components", ("n1", "n2")),
+        ("Node", ("n1",)),
+        ("Node", ("n2",)),
+        ("Addons", ("n1",)),
+        ("Validation", ()),
+    ]
+    assert made.differences(newer) == {}
+    made.rollback()
+    assert made.differences(OLD) == {}
+
+
+@pytest.mark.parametrize("component", ["flannel", "containerd", "runc"])
+def test_what_pods_need_is_restarted_on_nodes_without_pods(make: Any, component: str) -> None:
+    made = make("ai i")
+    made.upgrade({**OLD, component: "9.9.9"})
+    assert made.hosts.log == [
+        ("Components", ("n1", "n2")),
+        *(entry for n in ("n1", "n2") for entry in (("Drain", (n,)), ("Node", (n,)))),
+        ("Validation", ()),
+    ]
+    assert made.differences({**OLD, component: "9.9.9"}) == {}
+
+
 def test_what_ran_before_stays_on_the_hosts_until_the_next_upgrade(make: Any) -> None:
     made = make("ai i")
     made.upgrade()
