@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import gevent
 
-from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl, members
+from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
-from kubeup.deploy.phases import Part, Preflight
+from kubeup.deploy.phases import Part, Preflight, other_versions
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError
 from kubeup.host.converge import is_blob
@@ -26,7 +26,7 @@ class Fit(Preflight):
     """Refuses hosts that are not fit for the cluster. Of the cluster itself it asks nothing: that may be down."""
 
     def run(self, run: Run) -> None:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class OneByOne(Part):
 
     def run(self, run: Run) -> None:
         changes = {name: change for name, change in self.changes(run).items() if change}
-        carrying = {node.name for node in (*run.masters, *members(run.cluster))}
+        carrying = {node.name for node in (*run.masters, *run.cluster.members)}
         restarted = [name for name, change in changes.items() if _restarts(change)]
         one_by_one = [name for name in restarted if name in carrying]
         ill = _ill(run, one_by_one)
@@ -107,7 +107,7 @@ def _own_services(run: Run, name: str) -> str:
     """A script that succeeds when what the cluster depends on works on this node."""
     node = run.cluster.node(name)
     parts = [f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null"] if node.is_master else []
-    if node in members(run.cluster):
+    if node in run.cluster.members:
         parts.append(f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null")
     return " && ".join(parts) or "true"
 
@@ -141,7 +141,7 @@ def _lacks(run: Run, name: str) -> str:
     if not own.ok:
         return own.stderr.strip() or "its apiserver or etcd does not answer"
     try:
-        if name in {node.name for node in members(run.cluster)} and (wrong := _sick_members(run)):
+        if name in {node.name for node in run.cluster.members} and (wrong := _sick_members(run)):
             return "; ".join(wrong)
         # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
         ready = Kubectl(run.cluster, run.session).script(

@@ -25,7 +25,7 @@ from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
 from kubeup.host.reading import Key
 from kubeup.host.resources import Blob, Link, Unit
-from kubeup.roles import Role, addons, etcd, role_name
+from kubeup.roles import Role, addons, role_name
 from kubeup.templates import text
 
 Part = Literal["etcd", "control plane", "node", "addons"]
@@ -33,7 +33,7 @@ Part = Literal["etcd", "control plane", "node", "addons"]
 
 def part_of(role: Role) -> Part:
     """Which part of a node a role belongs to."""
-    if role is etcd:  # by itself: stopped at once with its apiserver, that would wait for it for half a minute
+    if role.WHERE == "members":  # by themselves: stopped at once with etcd, an apiserver waits for it for half a minute
         return "etcd"
     if role is addons:  # last of all: they use images that all nodes must have
         return "addons"

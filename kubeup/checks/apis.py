@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
-from kubeup.checks.etcdctl import ETCDCTL, OWN, members
+from kubeup.checks.etcdctl import ETCDCTL, OWN
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.cluster import Cluster
 from kubeup.cluster.skew import minor_of
@@ -109,7 +109,7 @@ def stored(cluster: Cluster, session: Session) -> Counter[str]:
     if not cluster.members:  # an etcd that is not kubeup's
         return Counter()
     failures: list[HostFailure] = []
-    for node in members(cluster):
+    for node in cluster.members:
         output = session.shell(node.name, script, timeout=300)
         if output.ok:
             return counted(output.stdout.split())
