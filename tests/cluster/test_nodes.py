@@ -110,8 +110,7 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     workers.works()
 
     # A budget of two of two allows none to go, and the error says so.
-    workers.kubectl("create", "deployment", "web", f"--image={PROBE_IMAGE}", "--replicas=2")
-    workers.kubectl("patch", "deployment", "web", "-p", json.dumps({"spec": {"template": {"spec": SPREAD}}}))
+    workers.kubectl("apply", "-f", "-", stdin=ON_SSD)
     workers.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     workers.kubectl("create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=2")
     refused = workers.kubeup("remove-node", name, "--timeout", "3", code=FAILED)
@@ -130,23 +129,19 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     assert "Traceback" not in workers.kubeup("remove-node", name).text
 
 
-SPREAD = {
-    "affinity": {
-        "podAntiAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "weight": 100,
-                    "podAffinityTerm": {
-                        "labelSelector": {"matchLabels": {"app": "web"}},
-                        "topologyKey": "kubernetes.io/hostname",
-                    },
-                }
-            ]
-        }
-    },
-    # The master is full enough: one of the two is on each worker.
-    "nodeSelector": {"node-role.kubernetes.io/worker": ""},
-}
+ON_SSD = f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      nodeSelector: {{disk: ssd}}
+      containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
+"""
 
 
 def test_the_first_master_is_replaced_while_it_is_dead(new_lab: NewLab) -> None:

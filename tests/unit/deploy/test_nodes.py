@@ -250,6 +250,7 @@ class Story:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, dead: Sequence[str] = ()) -> None:
         self.told: list[str] = []
         self.scopes: list[set[str]] = []
+        self.masters: list[list[str]] = []
         self.dead = dead
         for module in (remove_node, replace_node):
             monkeypatch.setattr(module, "execute", self.execute)
@@ -263,6 +264,7 @@ class Story:
     def execute(self, phases: Any, run: Run) -> None:
         self.told += titles(phases)
         self.scopes.append(set(run.scope or ()))
+        self.masters.append([master.name for master in run.masters])
 
     def reach(self, session: Any, names: Sequence[str], **_: Any) -> dict[str, str]:
         return {name: "no route" for name in names if name in self.dead}
@@ -298,6 +300,8 @@ def test_a_removed_nodes_host_is_clean_before_the_inventory_forgets_it(
     story.order("Quorum", "Drain n2", "Members n2", "Host n2", "Drain 10.0.0.1", "Host 10.0.0.1", "write", "Tidy")
     story.order("write", "Tidy", "Objects n2", "Objects 10.0.0.1", "Validation")
     assert not any(told.startswith("dead") for told in story.told)
+    both = ["10.0.0.1", "n2", "10.0.0.3"]
+    assert story.masters == [both, both, ["10.0.0.1", "10.0.0.3"], ["10.0.0.3"]], "a cleaned one is asked no more"
 
 
 def test_a_dead_node_is_asked_about_first_and_others_that_are_away_are_left_out(
@@ -315,6 +319,7 @@ def test_a_replaced_node_of_the_same_name_goes_first(inventory: Any, monkeypatch
     Replacement.of(inventory(THREE), "n2", "10.0.0.9").run(story.session, "test", story.confirm)
     assert story.told[0] == "look", "an unfit host is found out before the old one is touched"
     story.order("Quorum", "Drain n2", "Members n2", "Host n2", "Objects n2", "write", "close", "Members", "Validation")
+    assert "Nodes" not in story.told[: story.told.index("write")]
 
 
 def test_a_replacement_with_a_name_of_its_own_comes_first(inventory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
