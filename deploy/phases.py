@@ -46,10 +46,11 @@ class Preflight:
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
-        check_members(run)
+        if not run.restoring:  # which gives them data, whatever has become of theirs
+            check_members(run)
 
 
-class _Part:
+class Part:
     """Applies the items of the difference that it chooses."""
 
     title: str
@@ -68,7 +69,7 @@ class _Part:
 
 
 @dataclass(frozen=True)
-class Distribute(_Part):
+class Distribute(Part):
     """Sends programs and images: the longest part, and harmless, as each version has a folder of its own."""
 
     title: str = "Components"
@@ -78,7 +79,7 @@ class Distribute(_Part):
 
 
 @dataclass(frozen=True)
-class Converge(_Part):
+class Converge(Part):
     """Makes the hosts hold what these roles ask for."""
 
     title: str
@@ -89,7 +90,7 @@ class Converge(_Part):
 
 
 @dataclass(frozen=True)
-class Tidy(_Part):
+class Tidy(Part):
     """Removes what was placed once and is no longer wanted."""
 
     title: str = "Tidy"

@@ -6,6 +6,7 @@ from kubeup.deploy.under_pyinfra import declare
 from kubeup.roles import (
     addons,
     apiserver,
+    approver,
     authorities,
     balancer,
     base,
@@ -17,6 +18,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    snapshots,
     virtual_ip,
 )
 
@@ -28,9 +30,9 @@ PHASES: list[Phase] = [
     Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
     Members(),
     # Every member must be configured before one waits for a quorum of them.
-    Converge("etcd", roles=[etcd, etcd_client]),
+    Converge("etcd", roles=[etcd, etcd_client, snapshots]),
     ExistingEtcd(),
-    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, addons]),
+    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons]),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
     Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
     Tidy(),

@@ -36,6 +36,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "root-ca-file": NODE_CA,
         "cluster-signing-cert-file": ISSUER,
         "cluster-signing-key-file": KEYS[KUBERNETES],
+        "cluster-signing-duration": f"{int(cluster.certificates.lifetime.total_seconds())}s",
         "service-account-private-key-file": KEYS[SERVICE_ACCOUNTS],
         "use-service-account-credentials": "true",
         "controllers": "*,bootstrapsigner,tokencleaner",

@@ -10,13 +10,26 @@ from kubeup.templates import render
 WHERE: Where = "nodes"
 
 CONF = "/etc/kubernetes/kubelet.conf"
+OWN = {
+    f"{PKI}/kubelet.crt": "/var/lib/kubelet/pki/kubelet-client-current.pem",
+    f"{PKI}/kubelet-server.crt": "/var/lib/kubelet/pki/kubelet-server-current.pem",
+}
+"""The certificates that a kubelet begins with, and where it keeps those that it got instead, with their keys."""
 NO_UPSTREAM = "/etc/kubernetes/resolv.conf"
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     programs = program("kubernetes", cluster.versions.kubernetes, "kubelet")
     access = kubeconfig(CONF, cluster, node, trust, user=f"system:node:{node.name}", groups=("system:nodes",))
-    serving = certificate(f"{PKI}/kubelet-server", trust, f"system:node:{node.name}", "server", node=node)
+    # With the names and groups that it will ask for itself: else it would ask at once.
+    serving = certificate(
+        f"{PKI}/kubelet-server",
+        trust,
+        f"system:node:{node.name}",
+        "server",
+        organizations=("system:nodes",),
+        node=node,
+    )
     resolv_conf = host.upstream_resolv_conf()
     # A nameserver on the host's loopback is out of the pods' reach: better none than one that never answers.
     no_upstream = [] if resolv_conf else [File(NO_UPSTREAM, "# This host has no nameserver that pods could reach.\n")]
@@ -47,8 +60,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         config,
         unit(
             "kubelet.service",
-            render("kubelet/kubelet.service.j2", bin=BIN, flags=flags, nofile=nofile(host)),
+            render("kubelet/kubelet.service.j2", bin=BIN, flags=flags, nofile=nofile(host), certificates=OWN),
             [*programs, *access, serving, *no_upstream, config],
-            rereads=True,
         ),
     ]

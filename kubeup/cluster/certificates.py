@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Literal
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -197,6 +198,15 @@ def new_key_pair() -> KeyPair:
 def certificates_of(pem: str) -> list[str]:
     """The certificates of a PEM text, each as a text of its own."""
     return [_pem(certificate) for certificate in x509.load_pem_x509_certificates(pem.encode())]
+
+
+def issued_by(pem: str, issuer_pem: str) -> bool:
+    """Whether a certificate was issued by an authority, by its signature and not by the name that it gives alone."""
+    try:
+        _certificate(pem).verify_directly_issued_by(_certificate(issuer_pem))
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def describe(pem: str) -> CertificateInfo:

@@ -60,6 +60,7 @@ class Trust:
 
     ``others`` are what is trusted besides, while one is being replaced. ``generation`` counts the decisions: of what
     masters say, the latest counts. ``first`` is the identity of a cluster whose authority has been replaced since.
+    ``ending``: something was just forgotten, and nobody has seen yet that all works without it.
     ``existing_etcd`` is of this machine's files, and not of the masters'.
     """
 
@@ -68,6 +69,7 @@ class Trust:
     others: Mapping[str, Other] = field(default_factory=dict)
     generation: int = 0
     first: str = ""
+    ending: bool = False
     existing_etcd: ExistingEtcd | None = None
 
     @property
@@ -116,7 +118,12 @@ class Trust:
 
     def without(self, names: tuple[str, ...]) -> "Trust":
         """Stage 3: what these replaced is forgotten."""
-        return self._decided({name: other for name, other in self.others.items() if name not in names})
+        others = {name: other for name, other in self.others.items() if name not in names}
+        return replace(self._decided(others), ending=True)
+
+    def settled(self) -> "Trust":
+        """All works with what is trusted now."""
+        return replace(self._decided(self.others), ending=False)
 
     def replaced(self, new: Mapping[str, str]) -> "Trust":
         """All stages at once, for what has expired and is believed by nobody: ``new`` (PEM by name) in its place."""
@@ -140,6 +147,7 @@ class Trust:
         data = {
             "generation": self.generation,
             "identity": self.identity,
+            "ending": self.ending,
             "issuing": {name: self.pem(name) for name in ALL},
             "others": {
                 name: {"pem": other.pem, "stage": other.stage, "since": other.since}
@@ -163,6 +171,7 @@ def parse_trust(text: str) -> Trust:
         {name: Other(other["pem"], other["stage"], other["since"]) for name, other in data["others"].items()},
         data["generation"],
         data["identity"],
+        data.get("ending", False),
     )
 
 

@@ -18,7 +18,7 @@ stage=$home/staging.$$
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage"
 cd "$stage"
-base64 -d >payload
+timeout 120 base64 -d >payload || { echo "what was sent did not arrive; nothing was changed" >&2; exit 74; }
 echo "$1  payload" | sha256sum -c --quiet - >&2 || { echo "what was sent did not arrive whole; nothing was changed" >&2; exit 74; }
 tar -xzf payload
 rm payload
@@ -283,9 +283,14 @@ if each unit; then
     # shellcheck disable=SC2086  # one word a unit
     systemctl enable --quiet $waited $unwaited
     doing="starting $(echo "$waited" "$unwaited" | tr '\n' ' ')"
-    # All in one transaction, and then wait: restarted one after the other, those that others require would start twice.
+    # All at once, and then wait: restarted one after the other, those that others require would start twice. systemctl
+    # enqueues them in the order given, and systemd begins with the first before it knows the next. So what runs comes
+    # in reverse, and stops before what it needs does: kube-apiserver without its etcd stops only when it is killed.
+    running=
+    stopped=
+    for u in $waited $unwaited; do if systemctl is-active --quiet "$u"; then running="$u $running"; else stopped="$stopped $u"; fi; done
     # shellcheck disable=SC2086
-    systemctl restart --no-block $waited $unwaited
+    systemctl restart --no-block $running $stopped
     # shellcheck disable=SC2086
     if [ -n "$waited" ] && ! systemctl start --quiet $waited; then
         for u in $waited; do

@@ -157,7 +157,13 @@ def test_pin_writes_the_lock_that_the_provider_reads(
 
 
 def test_the_layout_covers_all_that_is_not_our_own() -> None:
-    assert {component.name for component in COMPONENTS} - release.LAYOUT.keys() == {"pause", "probe", "unpack"}
+    assert {component.name for component in COMPONENTS} - release.LAYOUT.keys() == {
+        "approver",
+        "pause",
+        "probe",
+        "snapshots",
+        "unpack",
+    }
 
 
 def test_the_layout_of_one_file_a_program_and_of_one_for_all() -> None:

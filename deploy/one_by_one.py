@@ -1,0 +1,156 @@
+"""A change that restarts services, while the cluster serves: those that it depends on one after another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import gevent
+
+from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
+from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.preflight import preflight
+from kubeup.deploy.phases import Part, Preflight
+from kubeup.deploy.run import Run
+from kubeup.errors import HostsFailed, KubeupError, NodeError
+from kubeup.host.converge import is_blob
+from kubeup.host.difference import Change, Item
+
+GATE = 180
+"""Seconds within which a node must work again."""
+
+
+@dataclass(frozen=True)
+class Fit(Preflight):
+    """Refuses hosts that are not fit for the cluster. Of the cluster itself it asks nothing: that may be down."""
+
+    def run(self, run: Run) -> None:
+        preflight(run.cluster, run.readings, run.changes, run.vault)
+
+
+@dataclass(frozen=True)
+class OneByOne(Part):
+    """Applies what is left of the difference: on masters and etcd's members one at a time, then on all workers at once.
+
+    None is touched before those before it work again. Those that do not work when it begins are done first, and all at
+    once: there is nothing to be kept up on them, and they may need each other to work again.
+    """
+
+    title: str = "Nodes"
+    without: tuple[str, ...] = ()
+    """Roles whose part has been applied by a phase before."""
+
+    def chooses(self, item: Item) -> bool:
+        return not is_blob(item) and item.action != "remove" and item.role not in self.without
+
+    def run(self, run: Run) -> None:
+        changes = {name: change for name, change in self.changes(run).items() if change}
+        carrying = {node.name for node in (*run.masters, *run.cluster.members)}
+        restarted = [name for name, change in changes.items() if _restarts(change)]
+        one_by_one = [name for name in restarted if name in carrying]
+        ill = _ill(run, one_by_one)
+        self._together(run, changes, ill)
+        for number, name in enumerate(n for n in one_by_one if n not in ill):
+            if number == 0 and not ill:
+                _refuse_without_quorum_to_spare(run)
+            self._together(run, changes, [name])
+        self._together(run, changes, [name for name in changes if name not in one_by_one])
+
+    def _together(self, run: Run, changes: dict[str, Change], names: Sequence[str]) -> None:
+        """Apply to these nodes side by side, and return once those that were restarted work. Raises NodeError."""
+        if not names:
+            return
+        run.session.apply(self.title, {name: changes[name] for name in names}, run.vault)
+        observer = run.session.observer
+        restarted = [name for name in names if _restarts(changes[name])]
+        began = time.monotonic()
+
+        def watched(name: str) -> None:
+            observer.host_started("Works", name)
+            started, failed = time.monotonic(), True
+            try:
+                wait_until_it_works(run, name)
+                failed = False
+            finally:
+                observer.host_done("Works", name, time.monotonic() - started, 0, failed)
+
+        if restarted:
+            observer.phase_started("Works")
+        wrong = [error for error in run.session.side_by_side(restarted, watched).values() if error]
+        for error in wrong:
+            if not isinstance(error, KubeupError):
+                raise error
+        if wrong:
+            raise NodeError("\n".join([*map(str, wrong), "Nothing else was touched; mend that, and run it again."]))
+        if restarted:
+            observer.phase_done("Works", time.monotonic() - began)
+
+
+def wait_until_it_works(run: Run, name: str, timeout: float = GATE) -> None:
+    """Return once a node's services work: its apiserver and etcd where it has them, all of etcd's members, its kubelet.
+
+    Raises NodeError with what does not, after ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while wrong := _lacks(run, name):
+        if time.monotonic() > deadline:
+            raise NodeError(f"{name} does not work within {timeout:.0f} s: {wrong}")
+        gevent.sleep(0.5)
+
+
+def _restarts(change: Change) -> bool:
+    return any(item.key[0] == "unit" for item in change.items)
+
+
+def _own_services(run: Run, name: str) -> str:
+    """A script that succeeds when what the cluster depends on works on this node."""
+    node = run.cluster.node(name)
+    parts = [f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null"] if node.is_master else []
+    if node in run.cluster.members:
+        parts.append(f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null")
+    return " && ".join(parts) or "true"
+
+
+def _ill(run: Run, names: Sequence[str]) -> list[str]:
+    """Those of the nodes whose apiserver or etcd does not answer."""
+    outputs = run.session.side_by_side(
+        names, lambda name: run.session.shell(name, _own_services(run, name), timeout=30)
+    )
+    return [name for name, output in outputs.items() if isinstance(output, Exception) or not output.ok]
+
+
+def _sick_members(run: Run) -> list[str]:
+    return [
+        f"the etcd member {member.name or member.endpoint} is not healthy {member.error}".strip()
+        for member in Etcdctl(run.cluster, run.session).members()
+        if not member.healthy
+    ]
+
+
+def _refuse_without_quorum_to_spare(run: Run) -> None:
+    if wrong := _sick_members(run):
+        raise NodeError(
+            f"{'; '.join(wrong)}, so no other may be restarted. Nothing was touched. See: kubeup etcd status"
+        )
+
+
+def _lacks(run: Run, name: str) -> str:
+    """What does not work yet, or ""."""
+    own = run.session.shell(name, _own_services(run, name), timeout=30)
+    if not own.ok:
+        return own.stderr.strip() or "its apiserver or etcd does not answer"
+    try:
+        if name in {node.name for node in run.cluster.members} and (wrong := _sick_members(run)):
+            return "; ".join(wrong)
+        # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
+        ready = Kubectl(run.cluster, run.session).script(
+            'kubectl get --raw "/api/v1/nodes/$1/proxy/healthz" >/dev/null && kubectl get node "$1" '
+            "-o 'jsonpath={.status.conditions[?(@.type==\"Ready\")].status}'",
+            name,
+        )
+    except HostsFailed as error:
+        return str(error)
+    if not ready.ok:
+        return ready.stderr.strip() or "its kubelet does not answer"
+    return "" if ready.stdout.strip() == "True" else "the node is not Ready"

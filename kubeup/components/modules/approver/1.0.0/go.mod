@@ -1,0 +1,3 @@
+module kubeup.invalid/approver
+
+go 1.22
