@@ -56,7 +56,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             # Others can take over: it goes on serving for a while after it has said that it is not ready. The balancers
             # ask once a second, and none sends it anything any more when it closes its door.
             "shutdown-delay-duration": "3s",
-            # Without its etcd it is to say so before the balancers' clients lose patience: each question to /readyz takes
+            # Without its etcd it is to say so before clients lose patience: each question to /readyz takes
             # this long then, and two must fail. (Two seconds when not given: 6 s without an answer were measured.)
             "etcd-readycheck-timeout": "1s",
         }
