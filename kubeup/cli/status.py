@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import api_endpoint
+from kubeup.deploy.certificates import Held, held
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed
-from kubeup.host.difference import validity
-from kubeup.host.resources import Blob, Certificate
+from kubeup.host.resources import Blob
 
 DAY = 24 * 3600
 
@@ -27,24 +28,18 @@ def gather(run: Run) -> dict[str, Any]:
         }
     except HostsFailed:
         ready = {}
+    certificates = held(run)
     return {
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "nodes": [_node(run, node.name, ready) for node in run.cluster.hosts],
+        "nodes": [_node(run, node.name, ready, certificates) for node in run.cluster.hosts],
     }
 
 
-def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
+def _node(run: Run, name: str, ready: dict[str, str], certificates: Sequence[Held]) -> dict[str, Any]:
     node, reading = run.cluster.node(name), run.readings[name]
     desired = [resource for _, resource in run.desired(name).values()]
-    certificates = {
-        resource.path: int(validity(reading.record[resource.key])[1])
-        for resource in desired
-        if isinstance(resource, Certificate)
-        and resource.key in reading.record
-        and " " in reading.record[resource.key].have
-    }
     # The folder of the version in use is where its link points to: /opt/kubeup/<component>/<version>/<program>
     versions = {
         path.rpartition("/")[2]: target.split("/")[4]
@@ -67,7 +62,9 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
             for unit, state in sorted(reading.units.items())
         },
         "certificates": {
-            path: datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d") for path, end in sorted(certificates.items())
+            c.path: f"{c.end:%Y-%m-%d}"
+            for c in sorted(certificates, key=lambda c: c.path)
+            if c.host == name and not c.authority
         },
         "components": len([resource for resource in desired if isinstance(resource, Blob)]),
     }
