@@ -286,6 +286,17 @@ def test_an_expired_authority_is_replaced_at_once(hosts: Any, monkeypatch: Any) 
     there.check()
 
 
+def test_no_stage_is_decided_before_the_one_before_is_everywhere(hosts: Any, monkeypatch: Any) -> None:
+    cluster, there = hosts()
+    one = Hosts._one
+    monkeypatch.setattr(
+        Hosts, "_one", lambda self, name, item, material: None if name == "n4" else one(self, name, item, material)
+    )
+    with pytest.raises(KubeupError, match="n4 still differ"):
+        go(cluster, there)
+    assert {other.stage for other in there.trust().others.values()} == {"next"}
+
+
 def test_programs_that_differ_are_left_to_up(hosts: Any) -> None:
     cluster, there = hosts("ai")
     there.readings["n1"].record.pop(("blob", next(n for k, n in there.readings["n1"].record if k == "blob")))
