@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import gevent
 
-from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl, members
+from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
 from kubeup.deploy.phases import Part, Preflight
@@ -46,7 +46,7 @@ class OneByOne(Part):
 
     def run(self, run: Run) -> None:
         changes = {name: change for name, change in self.changes(run).items() if change}
-        carrying = {node.name for node in (*run.masters, *members(run.cluster))}
+        carrying = {node.name for node in (*run.masters, *run.cluster.members)}
         restarted = [name for name, change in changes.items() if _restarts(change)]
         one_by_one = [name for name in restarted if name in carrying]
         ill = _ill(run, one_by_one)
@@ -107,7 +107,7 @@ def _own_services(run: Run, name: str) -> str:
     """A script that succeeds when what the cluster depends on works on this node."""
     node = run.cluster.node(name)
     parts = [f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null"] if node.is_master else []
-    if node in members(run.cluster):
+    if node in run.cluster.members:
         parts.append(f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null")
     return " && ".join(parts) or "true"
 
@@ -129,7 +129,7 @@ def _sick_members(run: Run) -> list[str]:
 
 
 def _refuse_without_quorum_to_spare(run: Run) -> None:
-    if members(run.cluster) and (wrong := _sick_members(run)):
+    if run.cluster.members and (wrong := _sick_members(run)):
         raise NodeError(
             f"{'; '.join(wrong)}, so no other may be restarted. Nothing was touched. See: kubeup etcd status"
         )
@@ -141,7 +141,7 @@ def _lacks(run: Run, name: str) -> str:
     if not own.ok:
         return own.stderr.strip() or "its apiserver or etcd does not answer"
     try:
-        if run.cluster.node(name) in members(run.cluster) and (wrong := _sick_members(run)):
+        if run.cluster.node(name) in run.cluster.members and (wrong := _sick_members(run)):
             return "; ".join(wrong)
         if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
             return ""

@@ -47,7 +47,8 @@ class Preflight:
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
-        check_members(run)
+        if not run.restoring:  # which gives them data, whatever has become of theirs
+            check_members(run)
 
 
 def _refuse_expired(run: Run) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from kubeup.checks.preflight import RESTORING
 from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
-from kubeup.deploy.vault import PUBLIC, Vault
+from kubeup.deploy.vault import PUBLIC, Vault, holding
 from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
 from kubeup.host.reading import Key, Reading
@@ -32,6 +33,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    snapshots,
     virtual_ip,
 )
 from kubeup.roles.etcd import FIRST_START
@@ -41,6 +43,7 @@ ROLES: tuple[Role, ...] = (
     base,
     containerd,
     etcd,
+    snapshots,
     etcd_client,
     apiserver,
     controller_manager,
@@ -57,6 +60,9 @@ ROLES: tuple[Role, ...] = (
 
 VALIDATED = "/var/lib/kubeup/validated"
 """On masters: the digest of the state that was last proven to work."""
+
+BACKUP = "the backup"
+"""In the place of a master's name, where the authorities come from one. No node can have it."""
 
 
 @dataclass
@@ -77,6 +83,10 @@ class Run:
     held: bool = False
     scope: frozenset[str] | None = None
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
+    given: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Whom the cluster trusts and the keys, by their path on a master, where they come from a backup."""
+    restoring: bool = False
+    """Whether this is what goes on with a restore that was begun; every other job refuses to."""
     results: list[CheckResult] = field(default_factory=list)
     """What validation found."""
     placed: set[tuple[str, Key]] = field(default_factory=set)
@@ -104,8 +114,12 @@ class Run:
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
         names = None if self.whole else [node.name for node in self.nodes]
+        noted = () if self.restoring else (RESTORING,)
         return self.session.read(
-            names, contents=(*PUBLIC, VALIDATED, FIRST_START), deep=self.deep, alone=self.alone and not self.held
+            names,
+            contents=(*PUBLIC, VALIDATED, FIRST_START, *noted),
+            deep=self.deep,
+            alone=self.alone and not self.held,
         )
 
     @cached_property
@@ -120,6 +134,8 @@ class Run:
                 f"{self.cluster.name}. Bring one back that does; where there is no cluster yet: kubeup up"
             )
         arch = {name: reading.facts.arch for name, reading in self.readings.items()}
+        if self.given:  # a backup is as good as a master
+            masters[BACKUP] = holding(self.given, next(iter(self.readings.values())).facts)
         cluster = self.cluster
         return Vault(masters, self.store, self.fetch, arch.__getitem__, cluster.certificates, cluster.etcd)
 
@@ -178,6 +194,8 @@ class Run:
 
     def fetch(self, node: str, path: str) -> str:
         """The text of a file on a node, read as root. Raises HostsFailed."""
+        if node == BACKUP:
+            return self.given[path]
         output = self.session.shell(node, 'cat -- "$1"', path)
         if not output.ok:
             raise HostsFailed("reading a file", [failure(node, f"cat {path}", output)])

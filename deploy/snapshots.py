@@ -6,22 +6,20 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from kubeup.checks.etcdctl import Etcdctl, Member, members
+from kubeup.checks.etcdctl import Etcdctl, Member, own_members
 from kubeup.cluster import Cluster
 from kubeup.errors import HostFailure, HostsFailed, KubeupError
-from kubeup.host.session import Session, failure
+from kubeup.host.session import Output, Session, failure
+from kubeup.roles.snapshots import FOLDER
 from kubeup.templates import text
-
-KEEP = 12
-"""How many snapshots stay on a master, where the inventory does not say."""
-
-SNAPSHOTS = "/var/lib/kubeup/snapshots"
 
 HEALTHY_AGAIN = 60
 """Seconds that a member may take until it answers after `defrag`, during which it blocks."""
@@ -41,14 +39,16 @@ class Taken:
     keys: int
 
 
-def take(cluster: Cluster, session: Session, *, keep: int = KEEP) -> Taken:
-    """Take a snapshot on the first member that can, where it stays among the newest ``keep``.
+def take(cluster: Cluster, session: Session) -> Taken:
+    """Take a snapshot on the first member that can, where it stays among the newest.
 
     Raises HostsFailed with what each of them said when none can.
     """
     failures: list[HostFailure] = []
-    for node in members(cluster):
-        output = session.shell(node.name, text("snapshots/snapshot.sh"), str(keep), node.name, timeout=900)
+    for node in own_members(cluster):
+        output = session.shell(
+            node.name, text("snapshots/snapshot.sh"), str(cluster.snapshots.keep), node.name, timeout=900
+        )
         if output.ok:
             path, size, sha256, status = output.stdout.strip().splitlines()[-1].split("\t")
             told = json.loads(status)
@@ -101,6 +101,17 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise KubeupError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def newest(session: Session, names: Iterable[str]) -> dict[str, str]:
+    """When the newest snapshot was taken that lies on each of these hosts (UTC, ISO 8601), where there is one."""
+    script = f"find {FOLDER} -maxdepth 1 -name 'etcd-*.db' 2>/dev/null | sort | tail -n 1"
+    found = {}
+    for name, output in session.side_by_side(names, lambda name: session.shell(name, script)).items():
+        match = re.search(r"/etcd-(\d{8}T\d{6})Z-", output.stdout) if isinstance(output, Output) else None
+        if match:
+            found[name] = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).isoformat()
+    return found
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     scheduler,
+    snapshots,
     virtual_ip,
 )
 
@@ -29,7 +30,7 @@ PHASES: list[Phase] = [
     Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
     Members(),
     # Every member must be configured before one waits for a quorum of them.
-    Converge("etcd", roles=[etcd, etcd_client]),
+    Converge("etcd", roles=[etcd, etcd_client, snapshots]),
     ExistingEtcd(),
     Converge("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons]),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ from kubeup.cluster.trust import (
 )
 from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
-from kubeup.host.reading import Reading
+from kubeup.host.facts import HostFacts
+from kubeup.host.reading import Entry, Reading
 from kubeup.roles.authorities import TRUST, key_path
 from kubeup.roles.base import UNPACKER
 
@@ -133,6 +135,13 @@ class Vault:
             found.verify()
             self._artifacts[key] = found
         return self._artifacts[key]
+
+
+def holding(files: Mapping[str, str], facts: HostFacts) -> Reading:
+    """These files as a master that holds them would show them."""
+    hashes = {path: hashlib.sha256(text.encode()).hexdigest() for path, text in files.items()}
+    record = {("file", path): Entry("given", sha256, "absent") for path, sha256 in hashes.items()}
+    return Reading(facts, record, hashes, texts={path: files[path] for path in PUBLIC if path in files})
 
 
 def _pem(path: Path, what: str) -> str:

@@ -4,6 +4,7 @@
      ├─ InventoryError      the inventory cannot be used; carries every problem found (exit code 2)
      ├─ ComponentError      a component could not be built, downloaded or verified
      ├─ LabError            a throwaway host could not be made or removed
+     ├─ BackupError         a backup or a snapshot is damaged, or cannot be opened; nothing was changed
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
@@ -79,6 +80,10 @@ class BusyError(KubeupError):
 
 class ComponentError(KubeupError):
     """A component could not be built, downloaded or verified."""
+
+
+class BackupError(KubeupError):
+    """A backup or a snapshot is damaged, or cannot be opened. Nothing was changed on any host."""
 
 
 class LabError(KubeupError):

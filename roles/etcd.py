@@ -3,7 +3,7 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import ETCD, Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Directory, File, Resource, unit
+from kubeup.host.resources import Certificate, Directory, File, Resource, unit
 from kubeup.roles.common import BIN, Where, authority, certificate, nofile, program
 from kubeup.roles.flannel import ETCD_PREFIX, network_config
 from kubeup.templates import render
@@ -12,6 +12,9 @@ WHERE: Where = "members"
 
 APISERVER_USER = "kube-apiserver"
 """The common name of the apiserver's client certificate, which is its user in etcd."""
+
+ROOT_USER = "root"
+"""etcd's user that may do everything: the common name of the client certificate on the members' hosts."""
 
 DATA = "/var/lib/etcd"
 WAL = f"{DATA}/member/wal"
@@ -32,10 +35,23 @@ ETCDCTL = (
 )
 """etcdctl on a member's host, for that member."""
 
+HALT = "/var/lib/kubeup/restore/halt"
+"""While it is there etcd does not start: its data are being replaced (deploy/restore.py)."""
+
 
 def peer_url(node: Node) -> str:
     """Where the other members find this node's."""
     return f"https://{node.address}:2380"
+
+
+def shown(node: Node, trust: Trust) -> Certificate:
+    """What a member's host shows to clients. etcd's own gateway connects with it: a server's alone would not do."""
+    return certificate("/etc/etcd/server", trust, node.name, "server", "client", issuer=ETCD, node=node)
+
+
+def root(trust: Trust) -> Certificate:
+    """What opens all of etcd."""
+    return certificate("/etc/etcd/root", trust, ROOT_USER, "client", issuer=ETCD)
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
@@ -44,23 +60,21 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     members = "".join(f"{member.name} {peer_url(member)}\n" for member in cluster.members)
     serves: list[Resource] = [
         authority("/etc/etcd/ca.crt", trust, ETCD),
-        # etcd's own gateway connects to it with this certificate: a server's alone would not do.
-        certificate("/etc/etcd/server", trust, node.name, "server", "client", issuer=ETCD, node=node),
+        shown(node, trust),
         certificate("/etc/etcd/peer", trust, node.name, "server", "client", issuer=ETCD, node=node),
         File("/etc/etcd/etcd.conf", render("etcd/etcd.conf.j2", node=node, peer_url=peer_url(node))),
     ]
-    root = certificate("/etc/etcd/root", trust, "root", "client", issuer=ETCD)
     resources: list[Resource] = [
         *programs,
         *program("etcd", version, "etcdctl", on_path=True),
         *program("etcd", version, "etcdutl", on_path=True),
         Directory(DATA, mode=0o700),
         *serves,
-        root,
+        root(trust),
         File(MEMBERS, members),
         unit(
             "etcd.service",
-            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host), first_start=FIRST_START),
+            render("etcd/etcd.service.j2", bin=BIN, nofile=nofile(host), first_start=FIRST_START, halt=HALT),
             [*programs, *serves],
             rereads=True,
         ),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeup.cluster import Cluster, Node
-from kubeup.errors import HostsFailed
+from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.session import Output, Session, failure
 
 OWN = "https://127.0.0.1:2379"
@@ -55,7 +55,7 @@ class Etcdctl:
 
     def __init__(self, cluster: Cluster, session: Session) -> None:
         self._session = session
-        self._names = [node.name for node in members(cluster)]
+        self._names = [node.name for node in own_members(cluster)]
 
     def run(self, *arguments: str, endpoints: str = OWN, timeout: float = 60) -> Output:
         """Run etcdctl there. Another member is tried when one's host or etcd does not answer."""
@@ -100,8 +100,13 @@ class Etcdctl:
         return described(listed, status or [], health or [], (alarms or {}).get("alarms", []))
 
 
-def members(cluster: Cluster) -> Sequence[Node]:
-    """The nodes that run a member of etcd."""
+def own_members(cluster: Cluster) -> Sequence[Node]:
+    """The hosts of etcd's members. Raises KubeupError where etcd is not kubeup's."""
+    if not cluster.members:
+        raise KubeupError(
+            f"the etcd of {cluster.name} is one that kubeup only uses ({', '.join(cluster.etcd_endpoints)}): "
+            "its data are saved and restored where it is run"
+        )
     return cluster.members
 
 

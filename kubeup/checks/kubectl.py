@@ -28,6 +28,7 @@ class Kubectl:
     def __init__(self, cluster: Cluster, session: Session, *, avoid: str = "") -> None:
         """``avoid``: a master to ask last, because its apiserver is about to stop."""
         self._session = session
+        self._nodes = {node.name for node in cluster.nodes}
         self._masters = sorted((master.name for master in cluster.masters), key=lambda name: name == avoid)
 
     def script(self, script: str, *arguments: str, stdin: str | None = None, timeout: float = 120) -> Output:
@@ -58,6 +59,14 @@ class Kubectl:
         """The items of `kubectl get ... -o json`. Raises HostsFailed."""
         items: list[dict[str, Any]] = json.loads(self.checked('kubectl get "$@" -o json', *arguments))["items"]
         return items
+
+    def strangers(self) -> list[str]:
+        """The nodes that the API has and the inventory has not; none where the API cannot be asked."""
+        try:
+            registered = {str(item["metadata"]["name"]) for item in self.get("nodes")}
+        except HostsFailed:
+            return []
+        return sorted(registered - self._nodes)
 
     def node(self, name: str) -> dict[str, Any] | None:
         """The Node object of that name, or None. Raises HostsFailed."""

@@ -5,6 +5,7 @@ None of them is a matter of taste: each would make the cluster fail, or would de
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,8 @@ BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepaliv
 SPARE_KIB = 512 * 1024
 """What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
 
+RESTORING = "/var/lib/kubeup/restore/job"
+"""On masters and members of etcd: a restore was begun, and which. It is gone when the restore has ended."""
 BALANCER = "haproxy.service"
 BALANCER_PORT = 6444
 
@@ -199,6 +202,15 @@ def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
                 )
 
 
+def half_restored(s: Subject) -> Iterator[tuple[str, str]]:
+    if noted := s.reading.texts.get(RESTORING):
+        job = json.loads(noted)
+        yield (
+            f"a restore was begun at {job['begun']} and has not ended",
+            f"go on with it: the same `{job['command']} FILE` again",
+        )
+
+
 def container_runtime(s: Subject) -> Iterator[tuple[str, str]]:
     taken = "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service")
     if taken and s.node in s.cluster.nodes:
@@ -230,6 +242,7 @@ CHECKS: tuple[Check, ...] = (
     networks,
     ports,
     other_cluster,
+    half_restored,
     container_runtime,
     balancers,
     virtual_address,

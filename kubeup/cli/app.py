@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import certs, components, etcd, lab, nodes
+from kubeup.cli import backup, certs, components, etcd, lab, nodes
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -35,6 +35,9 @@ app.add_typer(certs.app, name="certs")
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
 app.add_typer(lab.app, name="lab")
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(backup.drill)
 app.add_typer(nodes.app)
 
 INTERRUPTED = 130
@@ -74,6 +77,7 @@ def plan(
     inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
 ) -> None:
     """Show what `up` would change, by host and file. Touches nothing. Exits 3 when there is a difference."""
+    from kubeup.checks.kubectl import Kubectl
     from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
@@ -85,6 +89,8 @@ def plan(
             plain_stdout(json.dumps(as_data(run.changes), indent=2))
         else:
             plain_stdout(as_text(run.changes, current_texts(run)))
+            for name in Kubectl(run.cluster, run.session).strangers():
+                plain_stdout(f"{name} is a node of the cluster and not in the inventory: kubeup remove-node {name}")
         if any(run.changes.values()):
             raise typer.Exit(DIFFERENT)
 

@@ -70,7 +70,8 @@ def fetch(
     if release is not None or lock is not None:
         if lock is None:
             raise typer.BadParameter("downloads need --lock FILE, with the sha256 of each")
-        ours = {name: version for name, version in wanted.items() if name in ("approver", "pause", "probe", "unpack")}
+        own = ("approver", "pause", "probe", "snapshots", "unpack")
+        ours = {name: version for name, version in wanted.items() if name in own}
         provide(
             Store(),
             [w for w in wanted.items() if w[0] not in ours],

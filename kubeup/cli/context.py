@@ -49,17 +49,30 @@ def inventory_path(inventory: Path | None) -> Path:
 
 @contextmanager
 def connected(
-    inventory: Path | None, accept_new: bool, display: Display | None = None, *, deep: bool = False, alone: bool = False
+    inventory: Path | None,
+    accept_new: bool,
+    display: Display | None = None,
+    *,
+    deep: bool = False,
+    alone: bool = False,
+    masters_alive: bool = False,
 ) -> Iterator[Run]:
-    """A Run with all hosts connected. ``alone`` for what will change them."""
+    """A Run with all hosts connected. ``alone`` for what will change them.
+
+    ``masters_alive``: a Run on those masters and hosts of etcd that answer, for what any of them can do.
+    """
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
     from kubeup.host.session import Session
 
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
-        session.connect()
-        yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}")
+        scope = None
+        if masters_alive:
+            scope = frozenset(session.connect_some(host.name for host in (*cluster.masters, *cluster.etcd_hosts)))
+        else:
+            session.connect()
+        yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}", scope=scope)
 
 
 @contextmanager

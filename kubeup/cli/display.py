@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.live import Live
@@ -102,3 +103,12 @@ def plain_stdout(text: str) -> None:
     """Results, as they are, on stdout."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     sys.stdout.flush()
+
+
+def age(taken: str) -> str:
+    """How long ago that was, in the largest unit that fits: "3 days"."""
+    seconds = max(0, int((datetime.now(UTC) - datetime.fromisoformat(taken)).total_seconds()))
+    for unit, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            return f"{seconds // size} {unit}{'' if seconds // size == 1 else 's'}"
+    return f"{seconds} s"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kubeup.cli.context import AcceptNew, Inventory, Json, inventory_path
-from kubeup.cli.display import plain_stdout
+from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path, paused
+from kubeup.cli.display import Display, plain_stdout
 
 if TYPE_CHECKING:
     from kubeup.checks.etcdctl import Member
@@ -27,13 +27,13 @@ MIB = 2**20
 @contextmanager
 def _members(inventory: Path | None, accept_new: bool) -> Iterator[tuple[Cluster, Session]]:
     """The cluster, and a session to those of etcd's hosts that answer: one is enough."""
-    from kubeup.checks.etcdctl import members
+    from kubeup.checks.etcdctl import own_members
     from kubeup.cluster import load
     from kubeup.host.session import Session
 
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new) as session:
-        session.connect_some(node.name for node in members(cluster))
+        session.connect_some(node.name for node in own_members(cluster))
         yield cluster, session
 
 
@@ -108,6 +108,34 @@ def snapshot(
     )
     if path:
         plain_stdout(f"It is in {path} too. Whoever can read that file can read all of the cluster's Secrets.")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="The snapshot, as `kubeup etcd snapshot --to` brought it.")],
+    inventory: Inventory = None,
+    accept_new_host_keys: AcceptNew = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Replace all that etcd holds by a snapshot, on all members; then do what `up` does.
+
+    The API is away meanwhile; pods go on. Run it again to go on after a failure.
+    """
+    from kubeup.backup import open_snapshot
+    from kubeup.deploy.restore import restore_etcd
+
+    snapshot = open_snapshot(file)
+    with Display() as display, connected(inventory, accept_new_host_keys, display, alone=True) as run:
+        if not yes:
+            with paused(display):
+                typer.confirm(
+                    f"Replace all objects of the cluster {run.cluster.name} by those of {file}? "
+                    "The API stops for a while, and what was done since is lost",
+                    abort=True,
+                )
+        restore_etcd(run, snapshot)
+        display.say(f"The cluster {run.cluster.name} has the objects of {file}. (changed={display.changed})")
+        display.summary()
 
 
 @app.command()

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kubeup.checks.kubectl import Kubectl
+from kubeup.cli.display import age
 from kubeup.cluster import api_endpoint
 from kubeup.deploy.certificates import Held, held
 from kubeup.deploy.run import Run
+from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
 from kubeup.host.resources import Blob
 
@@ -19,21 +21,25 @@ DAY = 24 * 3600
 
 def gather(run: Run) -> dict[str, Any]:
     """Everything that `kubeup status` shows, as data."""
+    kubectl = Kubectl(run.cluster, run.session)
     try:
         ready = {
             item["metadata"]["name"]: next(
                 (c["status"] for c in item["status"].get("conditions", []) if c["type"] == "Ready"), "Unknown"
             )
-            for item in Kubectl(run.cluster, run.session).get("nodes")
+            for item in kubectl.get("nodes")
         }
     except HostsFailed:
         ready = {}
+    known = {node.name for node in run.cluster.nodes}
     certificates = held(run)
     return {
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
+        "snapshots": newest(run.session, [host.name for host in run.cluster.members]),
         "nodes": [_node(run, node.name, ready, certificates) for node in run.cluster.hosts],
+        "not_in_the_inventory": sorted(ready.keys() - known),
     }
 
 
@@ -83,6 +89,8 @@ def as_text(facts: dict[str, Any]) -> str:
         lines.append(
             f"{node['name']:<22}{node['role']:<6}{node['address']:<17}{node['ready']:<10}{node['differences']:<13}{until}{days}"
         )
+    if strangers := facts["not_in_the_inventory"]:
+        lines.append(f"Not in the inventory: {', '.join(strangers)} (kubeup remove-node takes a node away)")
     lines.append("")
     names = [node["name"] for node in facts["nodes"]]
     width = max([18, *(len(name) + 2 for name in names)])
@@ -93,4 +101,11 @@ def as_text(facts: dict[str, Any]) -> str:
             state = node["units"].get(unit)
             cells.append("-" if state is None else f"{state['state']} {state['version']}".strip())
         lines.append(f"{unit:<26}" + "".join(f"{cell:<{width}}" for cell in cells).rstrip())
+    taken: dict[str, str] = facts["snapshots"]
+    last = max(taken.values(), default=None)
+    holders = ", ".join(name for name, when in taken.items() if when == last)
+    lines += [
+        "",
+        f"last snapshot of etcd: {age(last)} ago, on {holders}" if last else "last snapshot of etcd: none yet",
+    ]
     return "\n".join(lines)

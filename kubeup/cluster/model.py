@@ -173,6 +173,15 @@ def _lifetime(value: Any) -> Any:
     return int(match[1]) * {"d": timedelta(days=1), "h": timedelta(hours=1), "m": timedelta(minutes=1)}[match[2]]
 
 
+def _interval(value: Any) -> Any:
+    if str(value) in ("off", "no", "false"):  # as YAML has "off", and as people mean it
+        return timedelta(0)
+    interval = _lifetime(value)
+    if timedelta(0) < interval < timedelta(minutes=5):
+        refuse(f"{value} is too often for snapshots", "write 5m or more, or off")
+    return interval
+
+
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
@@ -364,6 +373,13 @@ class Certificates(Value):
     authority_lifetime: Lifetime = AUTHORITY_LIFETIME
 
 
+class Snapshots(Value):
+    """Scheduled snapshots of etcd: how old the newest may be (``off``: none are taken), and how many are kept."""
+
+    every: Annotated[timedelta, BeforeValidator(_interval)] = timedelta(hours=6)
+    keep: int = Field(12, ge=1, le=1000)
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -378,6 +394,7 @@ class Settings(Value):
     api: Api = Api()
     etcd: Etcd = Etcd()
     certificates: Certificates = Certificates()
+    snapshots: Snapshots = Snapshots()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()

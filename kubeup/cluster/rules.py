@@ -19,6 +19,7 @@ FIXED_PORTS = {
     2379: "etcd",
     6444: "the balancer of each node",
     2380: "etcd's peers",
+    2382: "what takes snapshots from other masters",
     10248: "the kubelet's health check",
     10249: "kube-proxy's metrics",
     10250: "the kubelet",

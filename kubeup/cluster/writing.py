@@ -44,6 +44,7 @@ TAIL = """
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
 #api_port: 6443
 #certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
+#snapshots: {every: 6h, keep: 12}   # of etcd, on every master; every: off for none
 #node_port_range: 30000-32767
 
 # For all nodes; what is not said is left to OpenSSH's config:

@@ -153,6 +153,11 @@ COMPONENTS: tuple[Component, ...] = (
         images=(Image("probe", program="kubeup-probe", args=("serve",)),),
     ),
     *_versions(
+        "snapshots",
+        ["1.0.0"],
+        programs={"kubeup-snapshots": "kubeup.invalid/snapshots"},
+    ),
+    *_versions(
         "approver",
         ["1.0.0"],
         programs={"kubeup-approver": "kubeup.invalid/approver"},

@@ -18,7 +18,7 @@ stage=$home/staging.$$
 trap 'rm -rf "$stage"' EXIT
 mkdir "$stage"
 cd "$stage"
-base64 -d >payload
+timeout 120 base64 -d >payload || { echo "what was sent did not arrive; nothing was changed" >&2; exit 74; }
 echo "$1  payload" | sha256sum -c --quiet - >&2 || { echo "what was sent did not arrive whole; nothing was changed" >&2; exit 74; }
 tar -xzf payload
 rm payload

@@ -8,6 +8,7 @@ operations are matched across hosts by position, so hosts that differed in their
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import gevent
-from paramiko import SSHException
+from paramiko import SSHException, Transport
 from pyinfra.api import BaseStateCallback, Config, Host, Inventory, State, StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.operation import OperationMeta
@@ -49,6 +50,9 @@ APPLY_TIMEOUT = 600
 
 KEEPALIVE = 15
 """Seconds between signs of life on an idle connection, so that firewalls on the way do not forget it."""
+
+SILENCE = 40
+"""Seconds without an answer after which a connection counts as broken. A network that drops packets tells nobody."""
 
 NO_SUDO_REMEDY = "let this user use sudo without a password (NOPASSWD in /etc/sudoers.d), or connect as root"
 
@@ -189,7 +193,7 @@ class Session:
             host.connect(show_errors=False, raise_exceptions=True)
             client = getattr(host.connector, "client", None)
             if client is not None:
-                client.get_transport().set_keepalive(KEEPALIVE)
+                _notice_silence(client.get_transport())
 
         outcome = self.side_by_side(names, connect_to)
         return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
@@ -411,6 +415,16 @@ class Session:
             what = "sending components (kubeup-receive)"
         output = Output("", "\n".join(lines) or "the connection broke", code)
         return failure(name, f"{title}: {what}", output)
+
+
+def _notice_silence(transport: Transport) -> None:
+    """Let a connection break when the other side answers nothing; else that takes TCP a quarter of an hour."""
+    transport.set_keepalive(KEEPALIVE)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux alone has it
+    if option is not None and isinstance(
+        transport.sock, socket.socket
+    ):  # not through a jump host: a channel is no socket
+        transport.sock.setsockopt(socket.IPPROTO_TCP, option, SILENCE * 1000)
 
 
 def failure(name: str, doing: str, output: Output, otherwise: str = "") -> HostFailure:

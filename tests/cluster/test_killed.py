@@ -6,6 +6,9 @@ import time
 
 import pytest
 
+from kubeup.host.lock import DEAD
+from kubeup.lab.command import docker_command, run
+
 from .conftest import NewLab
 from .snapshot import Snapshot, assert_as_before, take_all
 from .support import FAILED, INTERRUPTED, OK, Deployed, starting
@@ -67,6 +70,25 @@ def test_two_at_once(single: Victim) -> None:
     assert first.wait(300).code == OK
     assert single.differences() == {}
     assert single.on(single.master, "ls /run/kubeup.lock 2>&1; pgrep -f kubeup-lock || true").count("No such file") == 1
+
+
+@pytest.mark.slow
+def test_a_network_that_swallows_everything(single: Victim) -> None:
+    single.gone()
+    host = f"kubeup-lab-{single.master}"
+    network = f"kubeup-lab-{single.lab.name}"
+    running = starting("up", inventory=single.lab.inventory)
+    time.sleep(0.3 * single.whole)
+    run(*docker_command(), "network", "disconnect", network, host)
+    ended = running.wait(120)
+    assert ended.code == FAILED, ended
+    assert f"{single.master}: " in ended.text
+    assert "the connection broke" in ended.text
+    run(*docker_command(), "network", "connect", "--ip", single.address(single.master), network, host)
+    refused = single.kubeup("up", code=None)  # or not, if the host has noticed by now
+    assert refused.code == OK or "another kubeup is at work" in refused.text
+    time.sleep(DEAD)
+    single.up()
 
 
 @pytest.mark.parametrize("part", [0.45, 0.7])

@@ -3,12 +3,13 @@
 import hashlib
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "templates" / "snapshots" / "snapshot.sh"
+SCRIPTS = Path(__file__).parents[2] / "templates" / "snapshots"
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Master:
 
     def take(self, keep: int = 3) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "KUBEUP_SNAPSHOTS": str(self.snapshots), "KUBEUP_BIN": str(self.root)}
-        command = ["sh", str(SCRIPT), str(keep), "n1"]
+        command = ["sh", str(SCRIPTS / "snapshot.sh"), str(keep), "n1"]
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
     def names(self) -> list[str]:
@@ -84,3 +85,72 @@ def test_nothing_is_left_and_nothing_is_lost_when_it_fails(master: Master, progr
     done = master.take(keep=1)
     assert (done.returncode, "no" in done.stderr) == (1, True)
     assert sorted(path.name for path in master.snapshots.iterdir()) == ["etcd-20200101T000000Z-n1.db", "lock"]
+
+
+# When one is due.
+
+
+@pytest.fixture
+def scheduled(master: Master) -> Master:
+    """One on which taking and sending only note what they were asked for."""
+    log = master.root / "log"
+    master.program("etcd-snapshot", f'echo "take $*" >>{log}; touch {master.snapshots}/etcd-20990101T000000Z-$2.db')
+    master.program(
+        "kubeup-snapshots", f"""for file; do case $file in *.db) echo "send ${{file##*/}}" >>{log};; esac; done"""
+    )
+    master.snapshots.mkdir()
+    return master
+
+
+def look(master: Master, *others: str, every: int = 3600) -> list[str]:
+    """What is done when the timer fires."""
+    (master.root / "log").write_text("")
+    env = {
+        **os.environ,
+        "KUBEUP_SNAPSHOTS": str(master.snapshots),
+        "KUBEUP_BIN": str(master.root),
+        "KUBEUP_LIB": str(master.root),
+    }
+    command = ["sh", str(SCRIPTS / "due.sh"), str(every), "5", "n1", *others]
+    subprocess.run(command, env=env, check=False, capture_output=True)
+    return (master.root / "log").read_text().splitlines()
+
+
+def name(seconds_ago: int, node: str) -> str:
+    return time.strftime(f"etcd-%Y%m%dT%H%M%SZ-{node}.db", time.gmtime(time.time() - seconds_ago))
+
+
+def test_the_first_is_taken_and_sent(scheduled: Master) -> None:
+    assert look(scheduled, "n2:2382") == ["take 5 n1", "send etcd-20990101T000000Z-n1.db"]
+    assert look(scheduled, "n2:2382") == []
+
+
+@pytest.mark.parametrize(("age", "taken"), [(3500, False), (3700, True)])
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_it_counts_how_old_the_newest_is_whoever_took_it(scheduled: Master, age: int, taken: bool, node: str) -> None:
+    (scheduled.snapshots / name(age, node)).touch()
+    (scheduled.snapshots / name(9999, "n3")).touch()
+    assert ("take 5 n1" in look(scheduled)) is taken
+
+
+def test_what_others_took_is_not_sent_back(scheduled: Master) -> None:
+    (scheduled.snapshots / name(10, "n2")).touch()
+    assert look(scheduled, "n2:2382") == []
+
+
+def test_sending_is_tried_again_until_it_succeeds(scheduled: Master) -> None:
+    mine = name(10, "n1")
+    (scheduled.snapshots / mine).touch()
+    program = (scheduled.root / "kubeup-snapshots").read_text()
+    scheduled.program("kubeup-snapshots", program + "exit 1")
+    for _ in range(2):
+        assert look(scheduled, "n2:2382") == [f"send {mine}"]
+    scheduled.program("kubeup-snapshots", program)
+    assert look(scheduled, "n2:2382") == [f"send {mine}"]
+    assert look(scheduled, "n2:2382") == []
+
+
+def test_one_that_cannot_be_taken_does_not_keep_another_from_being_sent_later(scheduled: Master) -> None:
+    scheduled.program("etcd-snapshot", "exit 1")
+    assert look(scheduled, "n2:2382") == []
+    assert not list(scheduled.snapshots.glob("etcd-*"))

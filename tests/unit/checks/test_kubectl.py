@@ -41,3 +41,10 @@ def test_a_master_whose_apiserver_is_about_to_stop_is_asked_last(world: Any) -> 
     Kubectl(world.cluster("ai ai ai"), masters, avoid="n1").script("true")  # type: ignore[arg-type]
     Kubectl(world.cluster("ai i"), masters, avoid="n1").script("true")  # type: ignore[arg-type]
     assert masters.asked == ["n2", "n1"]
+
+
+def test_nodes_that_the_inventory_does_not_have(world: Any) -> None:
+    cluster = world.cluster("ai i")
+    listed = '{"items": [{"metadata": {"name": "n1"}}, {"metadata": {"name": "old"}}]}'
+    assert Kubectl(cluster, Masters(n1=Output(listed, "", 0))).strangers() == ["old"]  # type: ignore[arg-type]
+    assert Kubectl(cluster, Masters(n1=REFUSED)).strangers() == []  # type: ignore[arg-type]

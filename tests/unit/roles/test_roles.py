@@ -128,6 +128,8 @@ def test_configuration_in_yaml_is_yaml(hosts: dict[str, list[Resource]]) -> None
 
 def test_units_have_the_parts_of_one(hosts: dict[str, list[Resource]]) -> None:
     for unit in of_kind(Unit, hosts):
+        if unit.name.endswith(".timer"):
+            continue
         for line in ("[Unit]", "[Service]", "[Install]", "WantedBy=multi-user.target"):
             assert line in unit.content.splitlines(), unit.name
         assert len(programs(unit)) >= 1, unit.name
@@ -280,7 +282,7 @@ def test_an_etcd_of_others_needs_none_of_ours(world: Any) -> None:
 def test_a_host_of_etcd_alone_holds_etcd_alone(world: Any) -> None:
     cluster = world.cluster("a i etcd")
     desired = world.desired(cluster, cluster.etcd_hosts[0])
-    assert [name for kind, name in desired if kind == "unit"] == ["etcd.service"]
+    assert [name for kind, name in desired if kind == "unit"] == ["etcd.service", "kubeup-snapshots.timer"]
     assert not [key for key in desired if key[0] in ("sysctl", "module", "package", "cleanup")]
     assert not [name for kind, name in desired if "kubernetes" in name]
 
@@ -342,3 +344,25 @@ def test_every_value_that_a_template_is_given_is_used(name: str, given: set[str]
 def test_no_template_lies_about() -> None:
     used = {name for name, _ in CALLS} | {"unit.j2"}
     assert {str(path.relative_to(ROOT / "templates")) for path in TEMPLATES} == used
+
+
+def test_members_look_for_snapshots_and_send_them_to_the_others(world: Any) -> None:
+    cluster = world.cluster("ai ai ai i", snapshots={"every": "12h", "keep": "7"})
+    own = world.desired(cluster, cluster.nodes[1])
+    service = own["file", "/etc/systemd/system/kubeup-snapshots.service"][1].content
+    assert "/opt/kubeup/lib/etcd-snapshot-due 43200 7 n2 10.0.0.1:2382 10.0.0.3:2382\n" in service
+    assert "WantedBy=timers.target" in own["unit", "kubeup-snapshots.timer"][1].content
+    receiver = flags(own["unit", "kubeup-snapshots-receiver.service"][1])
+    assert (receiver["listen"], receiver["client"], receiver["keep"]) == ("10.0.0.2:2382", "root", "7")
+    assert not [name for _, name in world.desired(cluster, cluster.nodes[3]) if "snapshot" in name]
+
+
+def test_a_single_member_has_nobody_to_send_to(world: Any) -> None:
+    names = [name for _, name in world.desired(world.cluster("ai i"), world.cluster("ai i").nodes[0])]
+    assert "kubeup-snapshots.timer" in names
+    assert not [name for name in names if "receiver" in name or "kubeup-snapshots/" in name]
+
+
+def test_scheduled_snapshots_can_be_switched_off(world: Any) -> None:
+    cluster = world.cluster("ai ai ai", snapshots={"every": "off"})
+    assert not [name for _, name in world.desired(cluster, cluster.nodes[0]) if "snapshot" in name]

@@ -1,0 +1,3 @@
+module kubeup.invalid/snapshots
+
+go 1.22
