@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from .conftest import NewLab
@@ -150,11 +151,19 @@ def three(new_lab: NewLab) -> Certified:
     return cluster
 
 
+def reached(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
 @contextlib.contextmanager
 def serving(cluster: Certified) -> Iterator[Client]:
     cluster.kubectl("apply", "-f", "-", stdin=WEB)
     cluster.kubectl("rollout", "status", "deployment/web", "--timeout=120s")
     url = f"http://{cluster.address(cluster.names[1])}:30080/"
+    assert eventually(lambda: reached(url)), f"{url} does not answer"
     with web_client(url, timeout=10) as client:
         yield client
 
@@ -175,7 +184,11 @@ def test_authorities_are_replaced_under_load(three: Certified) -> None:
         "kubernetes-ca (former)",
     }
     assert three.kubectl("get", "pods", "-l", "app=web", "-o", "name") == pods
-    three.kubeup("certs", "rotate-ca", "--finish", timeout=600)
+    with api_client(old) as api:  # what those outside have is good until a person says otherwise
+        assert api.get("/version").status_code == 200
+    with serving(three) as web:
+        three.kubeup("certs", "rotate-ca", "--finish", timeout=600)
+    assert not web.answers.bad, web.answers.told()
     assert three.authorities() == {"etcd-ca", "front-proxy-ca", "kubernetes-ca"}
     three.kubeup("validate")
     with api_client(old) as api, pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
