@@ -104,8 +104,8 @@ class Hosts:
                 return Output(f"job\t{self.noted[name]}\nhalted\t\nrestored\t{restored}\nsha256\t\n", "", 0)
             case "judge":
                 return Output('{"revision":500}', "", 0)
-            case "revision":
-                return Output(self.revision, "", 0)
+            case "revision":  # of data that were replaced it is another
+                return Output(self.revision if name not in self.restored else str(9 * MARGIN), "", 0)
             case "note":
                 self.noted[name] = arguments[1]
             case "replace":
