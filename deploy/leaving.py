@@ -68,11 +68,13 @@ class Belongs:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        problems = [
-            Problem(name, f"belongs to the cluster {mark[0]}, not to {run.cluster.name}: it is left alone")
-            for name in self.names
-            if name in run.readings and (mark := run.readings[name].cluster) and mark[0] != run.cluster.name
-        ]
+        own = (run.cluster.name, run.vault.trust.identity)
+        problems = []
+        for name in self.names:
+            mark = run.readings[name].cluster if name in run.readings else None
+            if mark and mark != own:
+                which = "another cluster that is also called" if mark[0] == own[0] else "the cluster"
+                problems.append(Problem(name, f"belongs to {which} {mark[0]}, not to {own[0]}: it is left alone"))
         if problems:
             raise PreflightError(problems)
 
@@ -196,7 +198,7 @@ class Forget:
         script = _FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
         if run.cluster.flannel.store == "etcd" and self.address:
-            master = next(master for master in run.masters if master.name != self.name or self.comes_again)
+            master = next(master for master in run.masters if master.name != self.name)
             # As its apiserver does: etcd may have hosts of its own, which this run is not on.
             asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'
             output = run.session.shell(master.name, asking + _LEASE, ETCD_PREFIX, self.address)

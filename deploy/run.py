@@ -11,7 +11,7 @@ from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster, Node
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault, holding
-from kubeup.errors import HostsFailed, KubeupError
+from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
 from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
@@ -83,6 +83,8 @@ class Run:
     held: bool = False
     scope: frozenset[str] | None = None
     """The names of the nodes that are read and changed; all when None. The cluster is whole in any case."""
+    silent: tuple[HostFailure, ...] = ()
+    """The hosts that were to be connected to and did not answer, with the reason."""
     given: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Whom the cluster trusts and the keys, by their path on a master, where they come from a backup."""
     restoring: bool = False

@@ -160,6 +160,8 @@ def ports(s: Subject) -> Iterator[tuple[str, str]]:
 
 def balancers(s: Subject) -> Iterator[tuple[str, str]]:
     several = len(s.cluster.masters) > 1 and s.node in s.cluster.nodes
+    if several and s.reading.facts.os == "centos" and s.reading.facts.os_version.startswith("7"):
+        yield "the haproxy of CentOS 7 is too old for several masters (1.5; it needs 1.8)", "use a newer system"
     ours = {"haproxy": several, "keepalived": s.cluster.api.address and s.node.is_master}
     for name, path in BALANCERS.items():
         known = ("file", path) in s.reading.record or ("package", name) in s.reading.record

@@ -145,7 +145,7 @@ def status(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False,
     """Show nodes, components with their versions, addresses, and how long certificates last."""
     from kubeup.cli.status import as_text, gather
 
-    with connected(inventory, accept_new_host_keys) as run:
+    with connected(inventory, accept_new_host_keys, living=True) as run:
         facts = gather(run)
         plain_stdout(json.dumps(facts, indent=2) if as_json else as_text(facts))
 
@@ -161,7 +161,7 @@ def kubeconfig(
     """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
     from kubeup.cli.kubeconfig import fetch, merge
 
-    with connected(inventory, accept_new_host_keys) as run:
+    with connected(inventory, accept_new_host_keys, living=True) as run:
         config = fetch(run)
         if print_it:
             plain_stdout(config)

@@ -56,23 +56,34 @@ def connected(
     deep: bool = False,
     alone: bool = False,
     masters_alive: bool = False,
+    living: bool = False,
 ) -> Iterator[Run]:
     """A Run with all hosts connected. ``alone`` for what will change them.
 
     ``masters_alive``: a Run on those masters and hosts of etcd that answer, for what any of them can do.
+    ``living``: a Run on whichever hosts answer, as long as one of them is a master.
     """
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
+    from kubeup.errors import HostFailure, HostsFailed
     from kubeup.host.session import Session
 
     cluster = load(inventory_path(inventory))
     with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
+        silent: list[HostFailure] = []
         scope = None
         if masters_alive:
             scope = frozenset(session.connect_some(host.name for host in (*cluster.masters, *cluster.etcd_hosts)))
+        elif living:
+            silent = session.reach()
+            without = {failure.host for failure in silent}
+            if without >= {master.name for master in cluster.masters}:
+                raise HostsFailed("connecting", silent)
+            scope = frozenset(host.name for host in cluster.hosts if host.name not in without) if silent else None
         else:
             session.connect()
-        yield Run(cluster, session, deep=deep, alone=alone, job=f"kubeup {_Given.command}", scope=scope)
+        job = f"kubeup {_Given.command}"
+        yield Run(cluster, session, deep=deep, alone=alone, scope=scope, silent=tuple(silent), job=job)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from kubeup.roles.common import PKI
 
 def fetch(run: Run) -> str:
     """A kubeconfig with everything in it, YAML. Raises KubeupError when the cluster is not up."""
-    master = run.cluster.masters[0].name
+    master = run.masters[0].name
     if ("file", f"{PKI}/admin.crt") not in run.readings[master].record:
         raise KubeupError(f"the cluster {run.cluster.name} is not up: {master} has no admin certificate (kubeup up)")
     name = run.cluster.name

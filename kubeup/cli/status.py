@@ -6,16 +6,20 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.cli.display import age
-from kubeup.cluster import api_endpoint
+from kubeup.cluster import Node, api_endpoint
 from kubeup.deploy.run import Run
 from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
 from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
+from kubeup.host.session import Output
 
 DAY = 24 * 3600
+
+_STATES = {"True": "Ready", "False": "NotReady", "Unknown": "NotReady"}
+"""What a node's condition Ready is called by kubectl. (Unknown: its kubelet has not reported for a while.)"""
 
 
 def gather(run: Run) -> dict[str, Any]:
@@ -35,9 +39,52 @@ def gather(run: Run) -> dict[str, Any]:
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "snapshots": newest(run.session, [host.name for host in run.cluster.members]),
-        "nodes": [_node(run, node.name, ready) for node in run.cluster.hosts],
+        "masters": _masters(run),
+        "etcd": {
+            "members": len(run.cluster.members),
+            "reachable": sum(member in run.nodes for member in run.cluster.members),
+        },
+        "snapshots": newest(run.session, [host.name for host in run.cluster.members if host in run.nodes]),
+        "nodes": [
+            _node(run, node.name, ready) if node in run.nodes else _silent_node(run, node, ready)
+            for node in run.cluster.hosts
+        ],
         "not_in_the_inventory": sorted(ready.keys() - known),
+    }
+
+
+def _masters(run: Run) -> list[dict[str, Any]]:
+    """Which masters' apiservers are ready, and which of them has the address for clients outside."""
+    script = f"{KUBECTL} --request-timeout=5s get --raw /readyz"
+    answers = run.session.side_by_side(
+        [master.name for master in run.masters], lambda name: run.session.shell(name, script, timeout=15)
+    )
+    address = run.cluster.api.address
+    return [
+        {
+            "name": master.name,
+            "ready": isinstance(answer := answers.get(master.name), Output) and answer.ok,
+            "has_address": address is not None
+            and master in run.masters
+            and run.readings[master.name].facts.device_of(address) is not None,
+        }
+        for master in run.cluster.masters
+    ]
+
+
+def _silent_node(run: Run, node: Node, ready: dict[str, str]) -> dict[str, Any]:
+    """What can be said of a host that does not answer."""
+    why = next((failure.output for failure in run.silent if failure.host == node.name), "")
+    return {
+        "name": node.name,
+        "role": str(node.role),
+        "address": str(node.address),
+        "ready": _STATES.get(ready.get(node.name, ""), "unknown") if node in run.cluster.nodes else "-",
+        "unreachable": why,
+        "differences": None,
+        "units": {},
+        "certificates": {},
+        "components": 0,
     }
 
 
@@ -61,9 +108,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
         "name": name,
         "role": str(node.role),
         "address": str(node.address),
-        "ready": "-"
-        if node not in run.cluster.nodes
-        else {"True": "Ready", "False": "NotReady"}.get(ready.get(name, ""), "unknown"),
+        "ready": "-" if node not in run.cluster.nodes else _STATES.get(ready.get(name, ""), "unknown"),
         "differences": len(run.changes[name].items),
         "units": {
             unit.removesuffix(".service"): {
@@ -79,9 +124,27 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _about_masters(facts: dict[str, Any]) -> list[str]:
+    """One line about several masters, and one when they are too few."""
+    masters = facts["masters"]
+    if len(masters) == 1:
+        return []
+    holder = next((f", the address on {master['name']}" for master in masters if master["has_address"]), "")
+    ready = [master["name"] for master in masters if master["ready"]]
+    others = [master["name"] for master in masters if not master["ready"]]
+    lines = [f"masters: {', '.join(ready) or 'none'} ready" + (f", {', '.join(others)} not" if others else "") + holder]
+    members, reachable = facts["etcd"]["members"], facts["etcd"]["reachable"]
+    if reachable < (quorum := members // 2 + 1 if members else 0):
+        lines.append(
+            f"Only {reachable} of etcd's {members} members can be reached, and it needs {quorum}: "
+            "the API is down until another is back."
+        )
+    return lines
+
+
 def as_text(facts: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}", ""]
+    lines = [f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}", *_about_masters(facts), ""]
     lines.append(f"{'NODE':<22}{'ROLE':<6}{'ADDRESS':<17}{'STATE':<10}{'DIFFERENCES':<13}CERTIFICATES UNTIL")
     for node in facts["nodes"]:
         until = min(node["certificates"].values(), default="-")
@@ -90,7 +153,12 @@ def as_text(facts: dict[str, Any]) -> str:
             left = datetime.strptime(until, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() - time.time()
             days = f" ({int(left // DAY)} days)"
         lines.append(
-            f"{node['name']:<22}{node['role']:<6}{node['address']:<17}{node['ready']:<10}{node['differences']:<13}{until}{days}"
+            f"{node['name']:<22}{node['role']:<6}{node['address']:<17}{node['ready']:<10}"
+            + (
+                f"cannot be reached: {node['unreachable']}"
+                if "unreachable" in node
+                else f"{node['differences']:<13}{until}{days}"
+            )
         )
     if strangers := facts["not_in_the_inventory"]:
         lines.append(f"Not in the inventory: {', '.join(strangers)} (kubeup remove-node takes a node away)")

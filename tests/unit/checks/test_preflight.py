@@ -254,6 +254,49 @@ def test_all_problems_of_all_hosts_at_once(world: Any) -> None:
     ]
 
 
+def test_another_haproxy_is_not_taken_over(world: Any) -> None:
+    path = "/etc/haproxy/haproxy.cfg"
+
+    def said(roles: str, *record: tuple[str, str]) -> list[str]:
+        cluster = world.cluster(roles)
+        readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+        readings["n1"].facts = replace(readings["n1"].facts, present=(path,))
+        readings["n1"].record = {key: Entry("want", "digest 1 2", "absent") for key in record}
+        return problems(world, cluster, readings)
+
+    assert said("ai i") == []  # which needs none
+    assert said("ai ai ai") == [
+        f"n1: haproxy is set up here for something else ({path}), and kubeup needs it for the API"
+    ]
+    assert said("ai ai ai", ("file", path)) == []
+    assert said("ai ai ai", ("package", "haproxy")) == []  # a run that was killed had just installed it
+
+
+def test_the_virtual_address_is_in_the_masters_network(world: Any) -> None:
+    cluster = world.cluster("ai ai ai i", api={"address": "10.0.7.9"})
+    readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+    assert problems(world, cluster, readings) == [
+        f"{name}: api's address 10.0.7.9 is not in this master's network 10.0.0.0/24" for name in ("n1", "n2", "n3")
+    ]
+
+
+def test_the_balancers_port(world: Any) -> None:
+    for roles, expected in (("ai i", []), ("ai ai ai", ["n1: port 6444 is taken, and haproxy needs it"])):
+        cluster = world.cluster(roles)
+        readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+        readings["n1"].facts = replace(readings["n1"].facts, listening=frozenset({6444}))
+        assert problems(world, cluster, readings) == expected
+
+
+def test_a_balancer_that_was_there_before_its_apiserver(world: Any) -> None:
+    """As after a run that was killed in between: it listens on the API's port of the virtual address."""
+    cluster = world.cluster("ai ai ai", api={"address": "10.0.0.100"})
+    readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+    readings["n1"].facts = replace(readings["n1"].facts, listening=frozenset({6443, 6444}))
+    readings["n1"].record = {("unit", "haproxy.service"): Entry("want", "digest 1 2", "absent")}
+    assert problems(world, cluster, readings) == []
+
+
 def test_every_check_is_run() -> None:
     like_a_check = {"s": "Subject", "return": "Iterator[tuple[str, str]]"}
     functions = {

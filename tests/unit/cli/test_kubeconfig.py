@@ -80,22 +80,39 @@ def test_a_file_that_cannot_be_read_is_left_alone(path: Path) -> None:
 
 def test_it_has_everything_in_it(world: Any) -> None:
     reading = Reading(world.facts, {("file", CERTIFICATE): Entry("", "", "")})
+    cluster = world.cluster()
     run: Any = SimpleNamespace(
-        cluster=world.cluster(),
+        cluster=cluster,
+        masters=cluster.masters,
         readings={"n1": reading},
         vault=SimpleNamespace(trust=world.trust),
         fetch=lambda node, path: f"{path} of {node}",
     )
     found = yaml.safe_load(fetch(run))
-    (cluster,), (user,) = found["clusters"], found["users"]
-    assert cluster["cluster"]["server"] == "https://10.0.0.1:6443"
-    authority = base64.b64decode(cluster["cluster"]["certificate-authority-data"]).decode()
+    (entry,), (user,) = found["clusters"], found["users"]
+    assert entry["cluster"]["server"] == "https://10.0.0.1:6443"
+    authority = base64.b64decode(entry["cluster"]["certificate-authority-data"]).decode()
     assert authority == world.trust.bundle_pem(KUBERNETES)
     assert base64.b64decode(user["user"]["client-certificate-data"]).decode() == f"{CERTIFICATE} of n1"
     assert base64.b64decode(user["user"]["client-key-data"]).decode() == "/etc/kubernetes/pki/admin.key of n1"
 
 
+def test_it_leads_to_the_virtual_address_and_comes_from_a_master_that_answers(world: Any) -> None:
+    cluster = world.cluster("ai ai ai", api={"address": "10.0.0.100"})
+    run: Any = SimpleNamespace(
+        cluster=cluster,
+        masters=cluster.masters[1:],
+        readings={"n2": Reading(world.facts, {("file", CERTIFICATE): Entry("", "", "")})},
+        vault=SimpleNamespace(trust=world.trust),
+        fetch=lambda node, path: f"{path} of {node}",
+    )
+    found = yaml.safe_load(fetch(run))
+    assert found["clusters"][0]["cluster"]["server"] == "https://10.0.0.100:6443"
+    assert base64.b64decode(found["users"][0]["user"]["client-key-data"]).decode().endswith(" of n2")
+
+
 def test_a_cluster_that_is_not_up(world: Any) -> None:
-    run: Any = SimpleNamespace(cluster=world.cluster(), readings={"n1": Reading(world.facts)})
+    cluster = world.cluster()
+    run: Any = SimpleNamespace(cluster=cluster, masters=cluster.masters, readings={"n1": Reading(world.facts)})
     with pytest.raises(KubeupError, match=r"the cluster demo is not up: n1 has no admin certificate \(kubeup up\)"):
         fetch(run)

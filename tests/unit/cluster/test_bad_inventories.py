@@ -232,6 +232,19 @@ BAD = {
         "/22 or larger",
     ),
     "subnet's length": (NODES + "node_subnet: 31\n", 4, "node_subnet is 31", "at most 30"),
+    # the API's address
+    "address and balancer": (
+        NODES + "api:\n  address: 10.0.0.9\n  balancer: lb\n",
+        4,
+        "both an address and a balancer",
+        "balancer: for one that you run",
+    ),
+    "a node's address": (NODES + "api: {address: 10.0.0.2}\n", 4, "is that of the node 10.0.0.2", "a free address"),
+    "an address of pods": (NODES + "api: {address: 172.16.0.9}\n", 4, "lies in flannel_net", "a free address"),
+    "an address of services": (NODES + "api: {address: 192.168.3.9}\n", 4, "lies in service_cidr", "a free address"),
+    "a loopback address": (NODES + "api: {address: 127.0.0.9}\n", 4, "none that clients can reach", "a free address"),
+    "balancer's port": (NODES + "api: {balancer: 'lb:https'}\n", 4, "'lb:https' is not a balancer's host", "HOST:PORT"),
+    "balancer's URL": (NODES + "api: {balancer: 'https://lb'}\n", 4, "is not a balancer's host", "HOST:PORT"),
     # ports and versions
     "port of etcd": (NODES + "api_port: 2379\n", 4, "api_port 2379 is the port of etcd", "6443"),
     "ports of services": (

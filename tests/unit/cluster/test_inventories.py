@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeup.cluster import Cluster, Role, Taint, load
+from kubeup.cluster import Cluster, Role, Taint, api_endpoint, load
 from kubeup.cluster.addresses import parse_host, resolve_address
 from kubeup.errors import InventoryError
 
@@ -155,6 +155,24 @@ def test_examples(name: str, roles: list[str]) -> None:
     assert [n.role for n in cluster.nodes] == roles
     assert [str(n.address) for n in cluster.nodes] == ["10.10.103.250", "10.10.103.162", "10.10.103.223"]
     assert cluster.service_cidr == IPv4Network("192.168.3.0/24")
+
+
+def test_the_example_with_several_masters_has_an_address_for_clients() -> None:
+    cluster = load(EXAMPLES / "ha.yaml", never)
+    assert api_endpoint(cluster) == "https://10.10.103.240:6443"
+
+
+@pytest.mark.parametrize(
+    ("api", "endpoint"),
+    [
+        ("", "https://10.0.0.1:6443"),
+        ("api: {address: 10.0.0.100}", "https://10.0.0.100:6443"),
+        ("api: {balancer: lb.example.com}", "https://lb.example.com:6443"),
+        ("api: {balancer: 10.0.9.9:443}", "https://10.0.9.9:443"),
+    ],
+)
+def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: str) -> None:
+    assert api_endpoint(read(tmp_path, f"nodes: [{{ai: 10.0.0.1}}]\n{api}\n")) == endpoint
 
 
 def test_every_example_is_tested() -> None:

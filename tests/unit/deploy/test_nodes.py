@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -148,16 +149,23 @@ def test_of_a_node_that_the_inventory_has_lost_everything_is_looked_for(inventor
 
 
 def test_a_host_of_another_cluster_is_left_alone(world: Any) -> None:
+    marks = {"n2": ("demo", world.trust.identity), "n3": ("other", "1"), "n4": ("demo", "another")}
+
     class Hosts:
         def read(self, *_: Any, **__: Any) -> dict[str, Reading]:
-            other = Reading(world.facts)
-            other.record["cluster", "other"] = Entry("1", "-", "-")
-            return {"n1": Reading(world.facts), "n2": other}
+            readings = {name: Reading(world.facts) for name in ("n1", "n2", "n3", "n4")}
+            for name, (cluster, identity) in marks.items():
+                readings[name].record["cluster", cluster] = Entry(identity, "-", "-")
+            return readings
 
-    run = Run(world.cluster("ai i"), Hosts())  # type: ignore[arg-type]
-    Belongs(["n1"]).run(run)
-    with pytest.raises(PreflightError, match="n2: belongs to the cluster other, not to demo"):
-        Belongs(["n1", "n2"]).run(run)
+    run = Run(world.cluster("ai i i i"), Hosts())  # type: ignore[arg-type]
+    run.__dict__["vault"] = SimpleNamespace(trust=world.trust)
+    Belongs(["n1", "n2"]).run(run)
+    with pytest.raises(PreflightError) as raised:
+        Belongs(["n1", "n2", "n3", "n4"]).run(run)
+    assert "n3: belongs to the cluster other, not to demo" in str(raised.value)
+    assert "n4: belongs to another cluster that is also called demo" in str(raised.value)
+    assert "n2" not in str(raised.value)
 
 
 def test_quorum_is_looked_at_for_all_that_go_together(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
