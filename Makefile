@@ -25,7 +25,7 @@ TESTS :=
 # Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
 LIMIT := timeout --foreground --kill-after=90
 
-.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests components bench clean build-tools engine
+.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests components older-components bench clean build-tools engine
 
 demo: build-tools engine components
 	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
@@ -43,8 +43,8 @@ demo-down: .venv/stamp
 	@echo 'The demo is gone. What makes the next one fast stays: the host image and .venv (make clean), and built'
 	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
 
-test: lint unit build-tools engine components cluster-tests
-test-all: lint unit build-tools engine components slow-tests
+test: lint unit build-tools engine components older-components cluster-tests
+test-all: lint unit build-tools engine components older-components slow-tests
 
 lint: .venv/stamp
 	$(LIMIT) 60 $(PYTHON) -m ruff check
@@ -55,10 +55,10 @@ unit: .venv/stamp
 	$(LIMIT) 180 $(PYTEST) tests/unit $(TESTS)
 
 # The trap: fixtures remove their hosts, unless pytest itself was killed.
-cluster-tests: .venv/stamp engine components
+cluster-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 1200 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
-slow-tests: .venv/stamp engine components
+slow-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
 bench: .venv/stamp engine components
@@ -66,6 +66,10 @@ bench: .venv/stamp engine components
 
 components: build-tools
 	$(LIMIT) 2400 $(KUBEUP) components fetch
+
+# What upgrades are tested from.
+older-components: components
+	$(LIMIT) 2400 $(KUBEUP) components fetch kubernetes=1.35.4 etcd=3.6.7
 
 engine: .venv/stamp
 	$(LIMIT) 2400 $(PYTHON) -m kubeup.lab prepare

@@ -92,7 +92,7 @@ def steps(members: Sequence[Member], seats: Sequence[Seat]) -> list[Step]:
         if member is None:
             joins.append(Step("join", seat.name, clear=True))
         elif not member.started:
-            # One that was told to start a new cluster, with others, starts by itself; see _bootstrap.
+            # One that was told to start a new cluster, with others, starts by itself; see Wanted.
             if member.learner or not seat.first_start:
                 joins.append(Step("join", seat.name, member.id, clear=not seat.first_start))
         elif not seat.data and not member.answers:  # its data were lost: it must not vote as who it was
@@ -168,11 +168,11 @@ def refused(members: Sequence[Member], to_do: Sequence[Step]) -> str:
 # What is asked of a member's host: the members as a majority has them, as this one has them, and who of them answers.
 _ASK = f"""
 etcdctl() {{ {ETCDCTL} --dial-timeout=1s "$@" 2>/dev/null; }}
-printf 'majority\\t%s\\n' "$(etcdctl --command-timeout=3s member list -w json)"
+printf 'majority\\t%s\\n' "$(etcdctl --command-timeout=5s member list -w json)"
 own=$(etcdctl --command-timeout=2s member list -w json --consistency=s)
 printf 'own\\t%s\\n' "$own"
 urls=$(etcdctl --command-timeout=2s member list --consistency=s | awk -F', ' '$5 != "" {{print $5}}' | paste -sd, -)
-[ -z "$urls" ] || printf 'status\\t%s\\n' "$(etcdctl --command-timeout=2s --endpoints="$urls" endpoint status -w json)"
+[ -z "$urls" ] || printf 'status\\t%s\\n' "$(etcdctl --command-timeout=4s --endpoints="$urls" endpoint status -w json)"
 """
 
 # $1: seconds; $2: the end of what etcdctl says where it was done already; then etcdctl's arguments.
@@ -242,7 +242,7 @@ def _member(listed: Mapping[str, Any], status: Mapping[str, Any] | None) -> Memb
 def _ask(run: Run, names: Sequence[str]) -> dict[str, Answer]:
     """What the members on these hosts say."""
     answers: dict[str, Answer] = {}
-    for name, output in run.session.side_by_side(names, lambda name: run.session.shell(name, _ASK, timeout=40)).items():
+    for name, output in run.session.side_by_side(names, lambda name: run.session.shell(name, _ASK, timeout=60)).items():
         if isinstance(output, Exception):
             raise output
         answers[name] = _answer(output.stdout)

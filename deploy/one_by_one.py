@@ -11,7 +11,7 @@ import gevent
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
-from kubeup.deploy.phases import Part, Preflight
+from kubeup.deploy.phases import Part, Preflight, other_versions
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError
 from kubeup.host.converge import is_blob
@@ -26,7 +26,7 @@ class Fit(Preflight):
     """Refuses hosts that are not fit for the cluster. Of the cluster itself it asks nothing: that may be down."""
 
     def run(self, run: Run) -> None:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
 
 
 @dataclass(frozen=True)

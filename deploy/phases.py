@@ -12,7 +12,7 @@ from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
-from kubeup.errors import ValidationError
+from kubeup.errors import Problem, ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
 from kubeup.roles import Role, role_name
@@ -34,6 +34,27 @@ class Changing(Phase, Protocol):
     def changes(self, run: Run) -> dict[str, Change]: ...
 
 
+def other_versions(run: Run) -> list[Problem]:
+    """The nodes that run other versions than they shall: all at once they would be restarted, and the cluster gone."""
+    wanted = {key.replace("_", "-"): version for key, version in run.cluster.versions}
+    problems = []
+    for name, programs in run.running.items():
+        runs = dict(programs.values())
+        # crictl is a tool for people, on which nothing depends that runs.
+        differ = [c for c, version in sorted(runs.items()) if wanted.get(c, version) != version and c != "cri-tools"]
+        if differ:
+            what = (
+                f"runs {', '.join(f'{c} {runs[c]}' for c in differ)}, "
+                f"and the inventory says {', '.join(wanted[c] for c in differ)}"
+            )
+            remedy = (
+                "`kubeup upgrade` takes the cluster there node by node, while it serves. "
+                "Or hold the inventory at what runs, with versions:"
+            )
+            problems.append(Problem(name, what, remedy))
+    return problems
+
+
 @dataclass(frozen=True)
 class Preflight:
     """Refuses hosts that cannot take the cluster, before anything is touched; all problems at once."""
@@ -41,7 +62,7 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
+        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from kubeup.checks.preflight import RESTORING
 from kubeup.checks.validation import CheckResult
 from kubeup.cluster import Cluster, Node
+from kubeup.cluster.model import Versions
 from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault, holding
 from kubeup.errors import HostFailure, HostsFailed, KubeupError
-from kubeup.host.difference import Change, Desired, Renewal, difference, nearly_over
+from kubeup.host.difference import Change, Desired, Item, Renewal, difference, nearly_over
 from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
 from kubeup.host.session import Session, failure
@@ -36,6 +38,7 @@ from kubeup.roles import (
     snapshots,
     virtual_ip,
 )
+from kubeup.roles.common import is_of, versions_in_use
 from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
@@ -63,6 +66,33 @@ VALIDATED = "/var/lib/kubeup/validated"
 
 BACKUP = "the backup"
 """In the place of a master's name, where the authorities come from one. No node can have it."""
+
+PREVIOUS = "/var/lib/kubeup/previous.json"
+"""On masters: what the cluster ran before its last upgrade."""
+
+
+@dataclass(frozen=True)
+class Previous:
+    """What a cluster ran before its last upgrade, which was ``to`` other versions. Those programs stay on the hosts.
+
+    ``apis`` are the API versions that its apiservers served: no newer one can be read by them.
+    """
+
+    versions: Versions
+    to: Versions
+    apis: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """As it lies on masters."""
+        return json.dumps({"versions": self.versions.model_dump(), "to": self.to.model_dump(), "apis": self.apis})
+
+    @classmethod
+    def parse(cls, text: str) -> Previous:
+        """From that text."""
+        data = json.loads(text)
+        versions, to = (Versions.model_validate(data[name]) for name in ("versions", "to"))
+        return cls(versions, to, tuple(data["apis"]))
 
 
 @dataclass
@@ -116,13 +146,31 @@ class Run:
     def readings(self) -> dict[str, Reading]:
         """What each node is and holds, read once: nothing but this run changes it (hosts are locked while written)."""
         names = None if self.whole else [node.name for node in self.nodes]
-        noted = () if self.restoring else (RESTORING,)
-        return self.session.read(
-            names,
-            contents=(*PUBLIC, VALIDATED, FIRST_START, *noted),
-            deep=self.deep,
-            alone=self.alone and not self.held,
-        )
+        return self.session.read(names, contents=self.contents, deep=self.deep, alone=self.alone and not self.held)
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The files whose text is read too."""
+        return (*PUBLIC, VALIDATED, PREVIOUS, FIRST_START, *(() if self.restoring else (RESTORING,)))
+
+    @cached_property
+    def previous(self) -> Previous | None:
+        """What the cluster ran before its last upgrade, as the masters have it."""
+        texts = (self.readings[master.name].texts.get(PREVIOUS, "") for master in self.masters)
+        return next((Previous.parse(text) for text in texts if text.strip()), None)
+
+    @cached_property
+    def running(self) -> dict[str, dict[str, tuple[str, str]]]:
+        """What runs: node -> program or image -> (component, version)."""
+        return {name: versions_in_use(reading.links) for name, reading in self.readings.items()}
+
+    def in_versions(self, versions: Versions) -> Run:
+        """A Run of the same job that wants other versions."""
+        other = replace(self, cluster=self.cluster.model_copy(update={"versions": versions}))
+        if "readings" in self.__dict__:
+            other.readings = self.readings
+            other.vault = self.vault
+        return other
 
     @cached_property
     def vault(self) -> Vault:
@@ -171,10 +219,16 @@ class Run:
 
     def _change(self, name: str) -> Change:
         change = difference(name, self.desired(name), self.readings[name], renewal=self.renewal)
+        change.items = [item for item in change.items if not self._kept(item)]
         mark = (self.cluster.name, self.vault.trust.identity)
         if self.readings[name].cluster != mark:
             change.cluster = mark
         return change
+
+    def _kept(self, item: Item) -> bool:
+        """Whether it is a program that only `kubeup rollback` would want."""
+        kept = self.previous.versions if self.previous else None
+        return item.action == "remove" and item.key[0] == "blob" and kept is not None and is_of(item.name, kept)
 
     @cached_property
     def state(self) -> str:

@@ -8,6 +8,8 @@
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
+     ├─ UpgradeRefused      the cluster cannot be upgraded, or not go back; nothing was changed
+     ├─ UpgradeError        an upgrade has stopped at a node; the same command goes on from there
      ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
      └─ ValidationError     the cluster runs, but a check of it failed
 
@@ -62,6 +64,16 @@ class PreflightError(_Problems):
     """Hosts are not fit for the cluster. Nothing was changed on any host."""
 
     heading = "The hosts cannot take this cluster (nothing was changed):"
+
+
+class UpgradeRefused(_Problems):
+    """The cluster cannot be taken to other versions. Nothing was changed on any host."""
+
+    heading = "The cluster cannot be taken to these versions (nothing was changed):"
+
+
+class UpgradeError(KubeupError):
+    """An upgrade has stopped at a node. What was done before it stands; the same command goes on from there."""
 
 
 class BusyError(KubeupError):

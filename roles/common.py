@@ -1,10 +1,12 @@
 """What several roles need: programs, certificates, kubeconfigs, limits."""
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Literal
 
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.certificates import CertificateSpec, Usage
+from kubeup.cluster.model import Versions
 from kubeup.cluster.trust import KUBERNETES, Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 from kubeup.host.facts import HostFacts
@@ -17,6 +19,8 @@ Where = Literal["masters", "nodes", "members", "hosts"]
 ROOT = "/opt/kubeup"
 BIN = f"{ROOT}/bin"
 """Links to the programs in use; each version has a folder of its own beside."""
+IMAGES = f"{ROOT}/images"
+"""Links to the images in use."""
 PKI = "/etc/kubernetes/pki"
 NODE_CA = f"{PKI}/ca.crt"
 
@@ -33,9 +37,25 @@ def program(component: str, version: str, name: str, *, on_path: bool = False) -
     return resources
 
 
-def image(component: str, version: str) -> Blob:
-    """A container image's archive, for containerd to import."""
-    return Blob(f"{ROOT}/images/{component}.tar", f"image-{component}", version, mode=0o644)
+def image(component: str, version: str) -> list[Resource]:
+    """A container image's archive in its version's folder, and the link by which containerd imports it."""
+    path = f"{ROOT}/{component}/{version}/{component}.tar"
+    return [Blob(path, f"image-{component}", version, mode=0o644), Link(f"{IMAGES}/{component}.tar", path)]
+
+
+def versions_in_use(links: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """What a host runs, by its links (path -> target): for each program and image its (component, version)."""
+    found = {}
+    for path, target in links.items():
+        parts = target.removeprefix(f"{ROOT}/").split("/")  # <component>/<version>/<file>
+        if path.startswith((f"{BIN}/", f"{IMAGES}/")) and len(parts) == 3:
+            found[path.rpartition("/")[2]] = (parts[0], parts[1])
+    return found
+
+
+def is_of(path: str, versions: Versions) -> bool:
+    """Whether a file lies in the folder of one of these versions."""
+    return any(path.startswith(f"{ROOT}/{key.replace('_', '-')}/{version}/") for key, version in versions)
 
 
 def own_version(component: str) -> str:

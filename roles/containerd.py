@@ -5,7 +5,7 @@ from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
-from kubeup.roles.common import BIN, ROOT, Where, image, nofile, own_version, program
+from kubeup.roles.common import BIN, IMAGES, ROOT, Where, image, nofile, own_version, program
 from kubeup.templates import render, text
 
 WHERE: Where = "nodes"
@@ -35,7 +35,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             host=host,
         ),
     )
-    images = [image("pause", pause), image("probe", own_version("probe")), image("coredns", versions.coredns)]
+    images = [
+        *image("pause", pause),
+        *image("probe", own_version("probe")),
+        *image("coredns", versions.coredns),
+    ]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),
         *(
@@ -54,7 +58,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         # Not waited for: it takes seconds, and systemd starts the kubelet after it.
         unit(
             "kubeup-images.service",
-            render("containerd/images.service.j2", bin=BIN, folder=f"{ROOT}/images"),
+            render("containerd/images.service.j2", bin=BIN, folder=IMAGES),
             images,
             wait=False,
         ),

@@ -253,10 +253,14 @@ CHECKS: tuple[Check, ...] = (
 
 
 def preflight(
-    cluster: Cluster, readings: Mapping[str, Reading], changes: Mapping[str, Change], artifacts: Artifacts
+    cluster: Cluster,
+    readings: Mapping[str, Reading],
+    changes: Mapping[str, Change],
+    artifacts: Artifacts,
+    more: Iterable[Problem] = (),
 ) -> None:
-    """Check every host that is to be changed. Raises PreflightError with all problems of all hosts."""
-    problems: list[Problem] = []
+    """Check every host that is to be changed. Raises PreflightError with all problems of all hosts, and ``more``."""
+    problems: list[Problem] = list(more)
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)

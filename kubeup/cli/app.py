@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, certs, components, etcd, lab, nodes
+from kubeup.cli import backup, certs, components, etcd, lab, nodes, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -39,6 +39,9 @@ app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(backup.drill)
 app.add_typer(nodes.app)
+
+app.command()(upgrade.upgrade)
+app.command()(upgrade.rollback)
 
 INTERRUPTED = 130
 

@@ -15,6 +15,7 @@ from kubeup.errors import HostsFailed
 from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
 from kubeup.host.session import Output
+from kubeup.roles.common import versions_in_use
 
 DAY = 24 * 3600
 
@@ -98,12 +99,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
         and resource.key in reading.record
         and " " in reading.record[resource.key].have
     }
-    # The folder of the version in use is where its link points to: /opt/kubeup/<component>/<version>/<program>
-    versions = {
-        path.rpartition("/")[2]: target.split("/")[4]
-        for path, target in reading.links.items()
-        if path.startswith("/opt/kubeup/bin/") and target.count("/") == 5
-    }
+    versions = {program: version for program, (_, version) in versions_in_use(reading.links).items()}
     return {
         "name": name,
         "role": str(node.role),

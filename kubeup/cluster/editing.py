@@ -147,7 +147,7 @@ def with_other_host(
         text = _put(text, _value(item, _host_key(item)), target)
         for key in gone:
             text = _without_key(text, i, key)
-        return text if new_name is None else _with_key(text, i, "name", new_name)
+        return text if new_name is None else _with_key(text, ["nodes", i], "name", new_name)
 
     def expected(data: dict[str, Any]) -> None:
         if isinstance(data["nodes"], str):
@@ -161,6 +161,33 @@ def with_other_host(
             item.pop(key, None)
         if new_name is not None:
             item["name"] = new_name
+
+    return _edited(path, edit, expected, resolve)
+
+
+def with_versions(path: Path, versions: Mapping[str, str], resolve: Resolve = resolve_address) -> Edited:
+    """The inventory that asks for these versions (key of ``versions:`` -> version).
+
+    Raises InventoryError as ``with_nodes``.
+    """
+
+    def edit(text: str) -> str:
+        for key, version in versions.items():
+            root = _root(text)
+            if _has(root, "versions"):
+                text = _with_key(text, ["versions"], key, version)
+                continue
+            for name, _ in root.value:
+                if name.value == "versions":  # with nothing behind it
+                    raise _Unknown("versions: is empty")
+            # A line of its own, above the nodes.
+            line = f"versions: {_flow({key: version})}{_newline(text)}"
+            at = next(name for name, _ in root.value if name.value == "nodes").start_mark.index
+            text = text[:at] + line + text[at:]
+        return text
+
+    def expected(data: dict[str, Any]) -> None:
+        data.setdefault("versions", {}).update(versions)
 
     return _edited(path, edit, expected, resolve)
 
@@ -460,13 +487,13 @@ def _without_key(text: str, i: int, key: str) -> str:
     return text if j is None else _removed(text, ["nodes", i], j)
 
 
-def _with_key(text: str, i: int, key: str, value: str) -> str:
-    """The text with a key of the i-th node set."""
-    if _key_index(text, i, key) is not None:
-        return _put(text, _at(text, ["nodes", i, key]), value)
-    node = _at(text, ["nodes", i])
+def _with_key(text: str, path: Sequence[str | int], key: str, value: str) -> str:
+    """The text with a key set, of the map that lies there."""
+    node = _at(text, [*path])
+    if any(name.value == key for name, _ in node.value):
+        return _put(text, _at(text, [*path, key]), value)
     if node.flow_style:
-        return _appended(text, ["nodes", i], [f"{key}: {_scalar(value)}"])
+        return _appended(text, [*path], [f"{key}: {_scalar(value)}"])
     # A line after the last of the entry; the first may stand after the dash, so the column is the parser's.
     at, new = _line_end(text, _end(text, node)), _newline(text)
     gap = "" if text[:at].endswith("\n") else new

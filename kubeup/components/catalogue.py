@@ -193,7 +193,7 @@ COMPONENTS: tuple[Component, ...] = (
     ),
     *_versions(
         "etcd",
-        ["3.6.8"],
+        ["3.6.7", "3.6.8"],
         programs={
             "etcd": "go.etcd.io/etcd/server/v3",
             "etcdctl": "go.etcd.io/etcd/etcdctl/v3",
@@ -223,7 +223,7 @@ COMPONENTS: tuple[Component, ...] = (
     ),
     *_versions(
         "kubernetes",
-        ["1.36.3"],
+        ["1.35.4", "1.36.3"],
         programs={
             program: f"k8s.io/kubernetes/cmd/{program}"
             for program in (

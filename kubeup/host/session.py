@@ -218,7 +218,7 @@ class Session:
             text = f"{type(error).__name__}: {error}"
         else:
             text = str(error)
-        remedy = "is the host up, and is this address right?"
+        remedy = "is the host up, and is this address right? (kubeup remove-node takes a dead one out of the cluster)"
         if "No host key" in text:
             text = f"the host key of {target.host} is not known"
             remedy = (

@@ -145,7 +145,7 @@ def watched(ha: Several, say: Callable[[str], None], request: pytest.FixtureRequ
 
 
 def test_a_cluster_of_three_masters(ha: Several) -> None:
-    assert f"Kubernetes control plane is running at https://{ha.address}:6443" in ha.story["up"].out
+    assert f"Kubernetes control plane is running at https://{ha.address}:6443" in ha.story["up"].text
     assert f"the API answers at https://{ha.address}:6443" in ha.story["up"].text
     assert f"server: https://{ha.address}:6443" in ha.kubeconfig
     assert ha.differences() == {}

@@ -3,7 +3,6 @@
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from kubeup.host.session import Session
 
 from .conftest import NewLab
 from .snapshot import Snapshot, changes, take
-from .support import FAILED, PROBE_IMAGE, USAGE, Deployed, eventually, starting
+from .support import FAILED, OK, PROBE_IMAGE, USAGE, Deployed, eventually, starting
 
 
 class Cluster(Deployed):
@@ -111,8 +110,7 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     workers.works()
 
     # A budget of two of two allows none to go, and the error says so.
-    workers.kubectl("create", "deployment", "web", f"--image={PROBE_IMAGE}", "--replicas=2")
-    workers.kubectl("patch", "deployment", "web", "-p", json.dumps({"spec": {"template": {"spec": SPREAD}}}))
+    workers.kubectl("apply", "-f", "-", stdin=ON_SSD)
     workers.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
     workers.kubectl("create", "poddisruptionbudget", "web", "--selector=app=web", "--min-available=2")
     refused = workers.kubeup("remove-node", name, "--timeout", "3", code=FAILED)
@@ -131,23 +129,19 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     assert "Traceback" not in workers.kubeup("remove-node", name).text
 
 
-SPREAD = {
-    "affinity": {
-        "podAntiAffinity": {
-            "preferredDuringSchedulingIgnoredDuringExecution": [
-                {
-                    "weight": 100,
-                    "podAffinityTerm": {
-                        "labelSelector": {"matchLabels": {"app": "web"}},
-                        "topologyKey": "kubernetes.io/hostname",
-                    },
-                }
-            ]
-        }
-    },
-    # The master is full enough: one of the two is on each worker.
-    "nodeSelector": {"node-role.kubernetes.io/worker": ""},
-}
+ON_SSD = f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      nodeSelector: {{disk: ssd}}
+      containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
+"""
 
 
 def test_the_first_master_is_replaced_while_it_is_dead(new_lab: NewLab) -> None:
@@ -258,21 +252,30 @@ def test_replacing_goes_on_where_one_was_killed(new_lab: NewLab) -> None:
 
 
 @pytest.mark.slow
-def test_a_node_that_the_inventory_no_longer_has_is_told_and_removed(workers: Cluster) -> None:
+def test_a_dead_worker_is_removed_also_when_the_inventory_has_lost_it(workers: Cluster) -> None:
     name, address = workers.host(3)
     workers.kubeup("add-node", "--node", f"i=root@{address}", "--name", name)
     text = workers.inventory.read_text()
     without_nodes(workers.inventory, [name]).write()
     assert f"{name}: not in the inventory (kubeup remove-node takes a node away)" in workers.kubeup("up").text
+    assert f"kubeup remove-node {name}" in workers.kubeup("plan").text
     alive = workers.kubeup("remove-node", name, code=FAILED)
-    assert f"{name} is not in the inventory, but it is not dead" in alive.err
+    assert f"{name} is not in the inventory, but it is not dead: its kubelet answers" in alive.err
+
     docker("kill", f"kubeup-lab-{name}")
     try:
-        time.sleep(1)
+        workers.kubeup("remove-node", name)
+        assert name not in workers.nodes()
+        # In the inventory again, without a trace in the cluster.
+        workers.inventory.write_text(text)
+        assert "Is that host dead" in workers.kubeup("remove-node", name, code=FAILED).text
         workers.kubeup("remove-node", name, "--yes")
-        assert eventually(lambda: name not in workers.nodes())
+        assert name not in workers.inventory.read_text()
     finally:
         docker("start", f"kubeup-lab-{name}")
+    # It comes back, and takes itself for a node: put into the inventory, it can be cleaned.
+    eventually(lambda: workers.on(name, "systemctl is-system-running --wait", check=False), seconds=60)
     workers.inventory.write_text(text)
-    workers.kubeup("remove-node", name)
+    eventually(lambda: workers.kubeup("remove-node", name, code=None).code == OK, seconds=60)
+    assert name not in workers.inventory.read_text()
     workers.works()

@@ -176,7 +176,13 @@ def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: 
 
 
 def test_every_example_is_tested() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "ha", "side-by-side"}
+    assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "etcd-hosts", "ha", "side-by-side"}
+
+
+def test_the_example_with_hosts_for_etcd() -> None:
+    cluster = load(EXAMPLES / "etcd-hosts.yaml", never)
+    assert [host.name for host in cluster.members] == ["10.10.103.11", "10.10.103.12", "10.10.103.13"]
+    assert (len(cluster.masters), len(cluster.minions)) == (2, 2)
 
 
 def test_hosts_for_etcd_are_no_nodes(tmp_path: Path) -> None:

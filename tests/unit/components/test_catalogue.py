@@ -90,7 +90,7 @@ def test_image_reference() -> None:
 
 
 def test_what_is_not_there_is_told_with_what_is() -> None:
-    with pytest.raises(ComponentError, match=r"etcd 2\.0 .* there is: 3\.6\.8"):
+    with pytest.raises(ComponentError, match=r"etcd 2\.0 .* there is: 3\.6\.7, 3\.6\.8"):
         catalogue.get("etcd", "2.0")
     with pytest.raises(ComponentError, match=r"'etdc'; there are: .*etcd"):
         catalogue.get("etdc")

@@ -1,5 +1,6 @@
 """Nodes come and go: who has to know, and in which order."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,9 +9,9 @@ from typing import Any
 import pytest
 
 from kubeup.cluster import load
-from kubeup.cluster.editing import NewNode
+from kubeup.cluster.editing import Edited, NewNode
 from kubeup.cluster.model import Role
-from kubeup.deploy import leaving, up
+from kubeup.deploy import leaving, remove_node, replace_node, up
 from kubeup.deploy.add_node import Inventory, edit, phases
 from kubeup.deploy.leaving import Belongs, Quorum, affected, member_of, without
 from kubeup.deploy.members import Member
@@ -238,3 +239,100 @@ def test_what_cannot_be_replaced(inventory: Any) -> None:
 def test_a_replaced_host_of_etcd_is_one(inventory: Any) -> None:
     replacement = Replacement.of(inventory(ETCD), "e1", "10.0.0.10", "e4")
     assert [host.name for host in replacement.both.etcd_hosts] == ["e1", "10.0.0.8", "10.0.0.9", "e4"]
+
+
+# The order of it all
+
+
+class Story:
+    """What jobs do, in order: phases by title, and the writing of the inventory. Those ``dead`` cannot be reached."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, dead: Sequence[str] = ()) -> None:
+        self.told: list[str] = []
+        self.scopes: list[set[str]] = []
+        self.masters: list[list[str]] = []
+        self.dead = dead
+        for module in (remove_node, replace_node):
+            monkeypatch.setattr(module, "execute", self.execute)
+            monkeypatch.setattr(module, "reach", self.reach)
+            monkeypatch.setattr(module, "refuse_living", lambda *_: None)
+            monkeypatch.setattr(module, "tell_left_out", lambda *_: None)
+        monkeypatch.setattr(replace_node.Preflight, "run", lambda *_: self.told.append("look"))
+        monkeypatch.setattr(Edited, "write", lambda _: self.told.append("write"))
+        monkeypatch.setattr(Run, "hold", lambda _: None)
+
+    def execute(self, phases: Any, run: Run) -> None:
+        self.told += titles(phases)
+        self.scopes.append(set(run.scope or ()))
+        self.masters.append([master.name for master in run.masters])
+
+    def reach(self, session: Any, names: Sequence[str], **_: Any) -> dict[str, str]:
+        return {name: "no route" for name in names if name in self.dead}
+
+    def confirm(self, dead: Any) -> None:
+        self.told.append(f"dead {' '.join(dead)}")
+
+    def session(self, cluster: Any) -> Any:
+        story = self
+
+        class Sessions:
+            def __enter__(self) -> Any:
+                return self
+
+            def __exit__(self, *_: object) -> None: ...
+
+            def close(self) -> None:
+                story.told.append("close")
+
+        return Sessions()
+
+    def order(self, *wanted: str) -> None:
+        """These come, in this order."""
+        rest = iter(self.told)
+        assert all(any(told == want for told in rest) for want in wanted), self.told
+
+
+def test_a_removed_nodes_host_is_clean_before_the_inventory_forgets_it(
+    inventory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(monkeypatch)
+    Removal.of(inventory(THREE), ["n2", "10.0.0.1"]).run(story.session(None), "test", story.confirm)
+    story.order("Quorum", "Drain n2", "Members n2", "Host n2", "Drain 10.0.0.1", "Host 10.0.0.1", "write", "Tidy")
+    story.order("write", "Tidy", "Objects n2", "Objects 10.0.0.1", "Validation")
+    assert not any(told.startswith("dead") for told in story.told)
+    both = ["10.0.0.1", "n2", "10.0.0.3"]
+    assert story.masters == [both, both, ["10.0.0.1", "10.0.0.3"], ["10.0.0.3"]], "a cleaned one is asked no more"
+
+
+def test_a_dead_node_is_asked_about_first_and_others_that_are_away_are_left_out(
+    inventory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story(monkeypatch, dead=["10.0.0.5", "n2"])
+    Removal.of(inventory(THREE), ["10.0.0.5"]).run(story.session(None), "test", story.confirm)
+    assert story.told[0] == "dead 10.0.0.5"
+    assert "Host 10.0.0.5" not in story.told
+    assert all(scope.isdisjoint({"10.0.0.5", "n2"}) for scope in story.scopes)
+
+
+def test_a_replaced_node_of_the_same_name_goes_first(inventory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    Replacement.of(inventory(THREE), "n2", "10.0.0.9").run(story.session, "test", story.confirm)
+    assert story.told[0] == "look", "an unfit host is found out before the old one is touched"
+    story.order("Quorum", "Drain n2", "Members n2", "Host n2", "Objects n2", "write", "close", "Members", "Validation")
+    assert "Nodes" not in story.told[: story.told.index("write")]
+
+
+def test_a_replacement_with_a_name_of_its_own_comes_first(inventory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch)
+    Replacement.of(inventory(THREE), "n2", "10.0.0.9", "n9").run(story.session, "test", story.confirm)
+    story.order("look", "Nodes", "Quorum", "Drain n2", "Host n2", "write", "Members", "Objects n2", "Validation")
+    assert "close" not in story.told, "the masters stay held"
+    assert story.told.count("Validation") == 1
+
+
+def test_a_dead_one_goes_first_whatever_the_name(inventory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = Story(monkeypatch, dead=["n2"])
+    Replacement.of(inventory(THREE), "n2", "10.0.0.9", "n9").run(story.session, "test", story.confirm)
+    story.order("look", "dead n2", "Quorum", "Members n2", "write", "Nodes", "Objects n2", "Validation")
+    assert "Nodes" not in story.told[: story.told.index("write")]
+    assert "Host n2" not in story.told
