@@ -121,6 +121,8 @@ def _ill(run: Run, names: Sequence[str]) -> list[str]:
 
 
 def _sick_members(run: Run) -> list[str]:
+    if not run.cluster.members:  # etcd is not kubeup's
+        return []
     return [
         f"the etcd member {member.name or member.endpoint} is not healthy {member.error}".strip()
         for member in Etcdctl(run.cluster, run.session).members()
