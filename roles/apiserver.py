@@ -47,6 +47,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             *more_names,
         ),
         more_addresses=(cluster.kubernetes_service_ip, *more_addresses),
+        checked_outside=True,
     )
     etcd = access(cluster, node, trust)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
