@@ -56,7 +56,7 @@ unit: .venv/stamp
 
 # The trap: fixtures remove their hosts, unless pytest itself was killed.
 cluster-tests: .venv/stamp engine components older-components
-	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 1200 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 1800 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
 slow-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
