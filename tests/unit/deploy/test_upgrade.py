@@ -319,6 +319,14 @@ def test_nothing_is_restarted_that_did_not_change(make: Any) -> None:
     assert made.hosts.log == [("Components", ("n1",)), ("etcd", ("n1",)), ("Validation", ())]
 
 
+def test_hosts_of_etcd_alone_are_changed_as_a_whole_and_not_drained(make: Any) -> None:
+    made = make("a i etcd etcd etcd")
+    del made.hosts.states["n4"][next(key for key, (role, _) in made.hosts.states["n4"].items() if role == "base")]
+    made.upgrade({**OLD, "etcd": "3.6.8"})
+    assert made.hosts.log[1:] == [("etcd", ("n3",)), ("etcd", ("n4",)), ("etcd", ("n5",)), ("Validation", ())]
+    assert made.differences({**OLD, "etcd": "3.6.8"}) == {}
+
+
 def test_coredns_follows_its_image_and_no_pod_has_to_go(make: Any) -> None:
     made = make("ai i")
     newer = {**OLD, "coredns": "1.99.0"}
