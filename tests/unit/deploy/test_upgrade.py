@@ -433,6 +433,8 @@ def test_a_node_where_it_does_not_start_is_put_back_and_nothing_else_touched(mak
     assert made.hosts.log[-1] == ("Put back", ("n2",))
     assert made.hosts.versions("kubelet") == {"n1": "1.36.3", "n2": "1.35.4", "n3": "1.35.4"}
     assert made.cordoned == set()
+    with pytest.raises(UpgradeError, match=r"put back to kubernetes 1\.35\.4, etcd 3\.6\.7, and works"):  # as noted
+        made.upgrade()
     made.hosts.fails = lambda title, name, change: ""
     made.upgrade()
     assert made.hosts.log[0] == ("Drain", ("n2",))  # all bytes are there
