@@ -29,6 +29,9 @@ DRAIN_TIMEOUT = 300
 READY_TIMEOUT = 180
 """Seconds that a node and its pods may take to be ready."""
 
+SLICE = 20
+"""Seconds that one kubectl evicts for: it goes on when its kubeup is killed, and shall not for long."""
+
 MARGIN = 30
 """Seconds more than kubectl's own limit before its connection is given up."""
 
@@ -104,17 +107,21 @@ def drain(run: Run, node: str, *, timeout: float = DRAIN_TIMEOUT, force: bool = 
             "    Delete them, or say --force to have them deleted with what they hold."
         )
     ours = cordon(run, node)
-    options = ["--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={timeout:.0f}s"]
-    output = kubectl.script(
-        'kubectl drain "$@" >/dev/null', node, *options, *(["--force"] if force else []), timeout=timeout + MARGIN
-    )
-    if output.ok:
-        return ours
+    options = ["--ignore-daemonsets", "--delete-emptydir-data", *(["--force"] if force else [])]
+    deadline = time.monotonic() + timeout
+    while True:
+        seconds = max(1.0, min(SLICE, deadline - time.monotonic()))
+        limit = f"--timeout={seconds:.0f}s"
+        output = kubectl.script('kubectl drain "$@" >/dev/null', node, *options, limit, timeout=seconds + MARGIN)
+        if output.ok:
+            return ours
+        if "timeout reached" not in output.stderr or time.monotonic() >= deadline:
+            break
     left = _to_evict(_pods(kubectl, node))
     if not left:  # the last one has just gone, or kubectl's connection broke when all was done
         return ours
     why = blockers(left, kubectl.get("poddisruptionbudgets", "-A"), refusals(output.stderr))
-    if output.exit_code is not None and "timeout reached" not in output.stderr:
+    if "timeout reached" not in output.stderr:
         raise HostsFailed(f"draining {node}", [failure(node, f"kubectl drain {node}", output)])
     raise NodeError(
         "\n".join(

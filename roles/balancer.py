@@ -29,6 +29,14 @@ def drains(host: HostFacts) -> bool:
     return not major.isdigit() or int(major) >= DRAINS.get(host.os, 0)
 
 
+def interval(cluster: Cluster, node: Node) -> int:
+    """Seconds between a node's questions whether an apiserver is ready: one, and more for minions of large clusters.
+
+    Each is a TLS handshake, and every node asks every apiserver: this keeps them at about a hundred a second.
+    """
+    return 1 if node.is_master else min(10, 1 + len(cluster.nodes) // 100)
+
+
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     if len(cluster.masters) == 1:
         return []
@@ -42,6 +50,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             port=BALANCER_PORT,
             outside=outside,
             drains=drains(host),
+            interval=interval(cluster, node),
             ca=NODE_CA,
             certificate=PEM,
             masters=cluster.masters,

@@ -33,8 +33,11 @@ PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
 """Seconds within which every kube-proxy must have taken up a change of endpoints."""
-NAMES_FOLLOW = 30
-"""Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown."""
+NAMES_FOLLOW = 75
+"""Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown.
+
+They double from 0.8 s to 30 s, and each is made longer by up to as much again (client-go, reflector.go).
+"""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3

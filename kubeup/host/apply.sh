@@ -204,8 +204,8 @@ if each package; then
         printf '%s\n' $missing $begun | sort -u >wanted.packages
         new=$(grep -vxFf wanted.packages new.packages | tr '\n' ',' || true)
         while read -r key; do
-            if grep -qxF "$key" new.packages; then own="$key,"; else own=; fi
-            note package "$key" pending - "new:$own${new%,}"
+            if grep -qxF "$key" new.packages; then new="$key,$new"; fi
+            note package "$key" pending - "new:${new%,}"
             new=
         done <wanted.packages
         rm -f $home/had.packages $home/had.users
@@ -311,7 +311,7 @@ fi
 doing="writing the record"
 awk -F'\t' '{k=$1 FS $2; if (!(k in s)) o[++n]=k; s[k]=$0} END{for(i=1;i<=n;i++){split(s[o[i]],f,FS); if (f[3]!="gone") print s[o[i]]}}' $home/record >$home/record.new
 awk -F'\t' '$1=="parent"{print $2}' $home/record.new | sort -r | while read -r dir; do if [ -d "$dir" ]; then rmdir "$dir" 2>/dev/null || echo "$dir"; fi; done >parents.left
-awk -F'\t' 'NR==FNR{left[$1]; next} $1!="parent" || ($2 in left)' parents.left $home/record.new >$home/record.kept
+awk -F'\t' 'FILENAME=="parents.left"{left[$1]; next} $1!="parent" || ($2 in left)' parents.left $home/record.new >$home/record.kept
 rm $home/record.new
 mv $home/record.kept $home/record
 if [ -n "$forget" ]; then

@@ -34,10 +34,12 @@ class NewLab(Protocol):
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a line of progress at once, past pytest's capturing, with the time of day."""
     terminal: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
 
     def print_now(line: str) -> None:
-        terminal.ensure_newline()
-        terminal.write_line(f"{time.strftime('%H:%M:%S')} {line}")
+        with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()
+            terminal.write_line(f"{time.strftime('%H:%M:%S')} {line}")
 
     return print_now
 

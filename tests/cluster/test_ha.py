@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import time
 from collections.abc import Callable, Iterator
 
@@ -127,11 +128,11 @@ class Watched:
 
 
 @pytest.fixture
-def watched(ha: Several, say: Callable[[str], None], request: pytest.FixtureRequest) -> Iterator[Watched]:
+def watched(ha: Several, say: Callable[[str], None]) -> Iterator[Watched]:
     """Clients that ask throughout a test; at its end every acknowledged write must be there."""
     assert eventually(ha.is_well, 60, 1)
     urls = {node.name: f"http://{node.address}:{ha.port}/" for node in ha.lab.nodes}
-    name = request.node.name.replace("_", "-").partition("[")[0]
+    name = f"ledger-{secrets.token_hex(3)}"
     with contextlib.ExitStack() as stack:
         ledger = Ledger(stack.enter_context(api_client(ha.kubeconfig)), name)
         pods = {node: stack.enter_context(web_client(url, timeout=5)) for node, url in urls.items()}
@@ -145,7 +146,7 @@ def watched(ha: Several, say: Callable[[str], None], request: pytest.FixtureRequ
 
 
 def test_a_cluster_of_three_masters(ha: Several) -> None:
-    assert f"Kubernetes control plane is running at https://{ha.address}:6443" in ha.story["up"].out
+    assert f"Kubernetes control plane is running at https://{ha.address}:6443" in ha.story["up"].text
     assert f"the API answers at https://{ha.address}:6443" in ha.story["up"].text
     assert f"server: https://{ha.address}:6443" in ha.kubeconfig
     assert ha.differences() == {}

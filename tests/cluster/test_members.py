@@ -94,7 +94,9 @@ def test_one_master_becomes_three_and_the_first_is_not_restarted(changing: Chang
 def test_what_would_lose_the_majority_is_refused_and_nothing_changed(changing: Changing) -> None:
     one, two, three, _ = changing.names
     changing.become("ai ai ai i")
-    changing.on(three, "systemctl mask --runtime --now etcd.service")
+    broken = "/run/systemd/system/etcd.service.d/broken.conf"
+    script = 'mkdir -p "${1%/*}"; printf "[Service]\nExecStartPre=/bin/false\n" >"$1"; systemctl daemon-reload; '
+    changing.on(three, script + "systemctl stop etcd.service", broken)
     changing.roles("i i ai i")
     try:
         done = changing.kubeup("up", code=FAILED)
@@ -102,7 +104,7 @@ def test_what_would_lose_the_majority_is_refused_and_nothing_changed(changing: C
         assert set(changing.members(one)) == {one, two, three}
         assert changing.has("before", one)
     finally:
-        changing.on(three, "systemctl unmask --runtime etcd.service; systemctl start etcd.service")
+        changing.on(three, 'rm "$1"; systemctl daemon-reload; systemctl start etcd.service', broken)
         changing.roles("ai ai ai i")
     changing.kubeup("up")
 

@@ -65,3 +65,14 @@ def test_every_version_is_the_catalogues_default() -> None:
 
 def test_defaults_of_2015() -> None:
     assert (str(Settings().service_cidr), str(Settings().flannel_net)) == ("192.168.3.0/24", "172.16.0.0/16")
+
+
+@pytest.mark.parametrize(("every", "seconds"), [("6h", 21600), ("5m", 300), ("2d", 172800), ("off", 0), ("no", 0)])
+def test_how_often_snapshots_are_taken(every: str, seconds: int) -> None:
+    assert Settings.model_validate({"snapshots": {"every": every}}).snapshots.every.total_seconds() == seconds
+
+
+@pytest.mark.parametrize(("snapshots", "what"), [({"every": "1m"}, "too often"), ({"keep": "0"}, "greater than")])
+def test_snapshots_that_make_no_sense(snapshots: dict[str, str], what: str) -> None:
+    with pytest.raises(ValidationError, match=what):
+        Settings.model_validate({"snapshots": snapshots})

@@ -47,6 +47,7 @@ class Api:
         self.drained = Output("", "", 0)
         self.said: list[tuple[str, ...]] = []
         self.avoided: list[str] = []
+        self.now = 0.0
 
     def __call__(self, cluster: Any, session: Any, *, avoid: str = "") -> "Api":
         self.avoided.append(avoid)
@@ -71,6 +72,7 @@ class Api:
 
     def script(self, script: str, *arguments: str, timeout: float) -> Output:
         self.said.append(arguments)
+        self.now += float(arguments[-1].removeprefix("--timeout=").removesuffix("s"))
         return self.drained
 
 
@@ -78,6 +80,7 @@ class Api:
 def api(monkeypatch: pytest.MonkeyPatch) -> Api:
     api = Api()
     monkeypatch.setattr(drain_module, "Kubectl", api)
+    monkeypatch.setattr(drain_module, "time", SimpleNamespace(monotonic=lambda: api.now))
     return api
 
 
@@ -126,9 +129,10 @@ def test_after_the_time_limit_it_says_what_blocks(api: Api) -> None:
     api.budgets = [budget("two-of-web", {"matchLabels": {"app": "web"}})]
     api.drained = Output("", TIMED_OUT, 1)
     with pytest.raises(NodeError) as raised:
-        drain(RUN, "n2", timeout=10)
+        drain(RUN, "n2", timeout=45)
+    assert [arguments[-1] for arguments in api.said] == ["--timeout=20s", "--timeout=20s", "--timeout=5s"]
     text = str(raised.value)
-    assert "n2 could not be drained within 10 s" in text
+    assert "n2 could not be drained within 45 s" in text
     assert (
         "default/web-1: the PodDisruptionBudget two-of-web allows 0 disruptions: 2 of 3 pods are healthy, and 2 must be"
     ) in text

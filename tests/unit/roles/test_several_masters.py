@@ -156,6 +156,13 @@ def test_an_older_haproxy_is_not_told_what_it_does_not_know(world: Any, os: str,
     assert ("error-status" in config) is drains
 
 
+@pytest.mark.parametrize(("minions", "expected"), [(1, 1), (95, 1), (150, 2), (220, 3)])
+def test_many_nodes_ask_less_often(world: Any, minions: int, expected: int) -> None:
+    cluster = world.cluster("ai ai ai" + " i" * minions, flannel_net="172.16.0.0/12")
+    assert " inter 1s " in haproxy(world, cluster, cluster.nodes[0])
+    assert f" inter {expected}s " in haproxy(world, cluster, cluster.nodes[3])
+
+
 def test_an_apiserver_says_that_it_will_stop_where_others_can_take_over(world: Any) -> None:
     def stops(roles: str) -> bool:
         cluster = world.cluster(roles)
