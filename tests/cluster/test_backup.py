@@ -196,6 +196,7 @@ def test_the_schedule_takes_a_snapshot_and_brings_it_to_the_others(three: Three)
     assert "active" in cluster.on(first, "systemctl is-active kubeup-snapshots.timer")
     for host in cluster.names:
         cluster.on(host, f"rm -f {SNAPSHOTS}/etcd-*")
+    for host in cluster.names:
         cluster.on(host, "systemctl start kubeup-snapshots.service")
     (taken,) = names(first)  # only the first: the others had it then
     assert taken.endswith(f"Z-{first}.db")
