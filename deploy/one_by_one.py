@@ -131,7 +131,7 @@ def _sick_members(run: Run) -> list[str]:
 
 
 def _refuse_without_quorum_to_spare(run: Run) -> None:
-    if wrong := _sick_members(run):
+    if run.cluster.members and (wrong := _sick_members(run)):
         raise NodeError(
             f"{'; '.join(wrong)}, so no other may be restarted. Nothing was touched. See: kubeup etcd status"
         )
@@ -143,8 +143,10 @@ def _lacks(run: Run, name: str) -> str:
     if not own.ok:
         return own.stderr.strip() or "its apiserver or etcd does not answer"
     try:
-        if name in {node.name for node in run.cluster.members} and (wrong := _sick_members(run)):
+        if run.cluster.node(name) in run.cluster.members and (wrong := _sick_members(run)):
             return "; ".join(wrong)
+        if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
+            return ""
         # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
         ready = Kubectl(run.cluster, run.session).script(
             'kubectl get --raw "/api/v1/nodes/$1/proxy/healthz" >/dev/null && kubectl get node "$1" '

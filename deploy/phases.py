@@ -12,9 +12,9 @@ from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
-from kubeup.errors import Problem, ValidationError
+from kubeup.errors import PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
-from kubeup.host.difference import Change, Item
+from kubeup.host.difference import EXPIRED, Change, Item
 from kubeup.roles import Role, role_name
 
 
@@ -63,12 +63,25 @@ class Preflight:
 
     def run(self, run: Run) -> None:
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        _refuse_expired(run)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
         if not run.restoring:  # which gives them data, whatever has become of theirs
             check_members(run)
+
+
+def _refuse_expired(run: Run) -> None:
+    """What is done next asks the cluster, which does not answer then."""
+    problems = []
+    for name, change in run.changes.items():
+        paths = [item.name for item in change.items if item.why == EXPIRED]
+        if paths:
+            which = f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else paths[0]
+            problems.append(Problem(name, f"expired: {which}", "first: kubeup certs renew (it needs SSH alone)"))
+    if problems:
+        raise PreflightError(problems)
 
 
 class Part:

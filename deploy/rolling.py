@@ -165,11 +165,15 @@ class Rolling:
         return found
 
     def part(self, name: str, part: Part) -> Change:
-        """What is to change of a part of a node."""
+        """What is to change of a part of a node. A host of etcd alone has no other parts."""
         whole = self.run.changes[name]
-        change = whole.part(
-            lambda item: item.action != "remove" and PARTS.get(item.role) == part and (name, item.key) not in self._sent
-        )
+        alone = name in [host.name for host in self.run.cluster.etcd_hosts]
+
+        def chosen(item: Item) -> bool:
+            mine = alone or PARTS.get(item.role) == part
+            return mine and item.action != "remove" and (name, item.key) not in self._sent
+
+        change = whole.part(chosen)
         # A mark of their own: other parts' units are not restarted in this step.
         units = _units(change)
         change.dirty = [mark for mark in whole.dirty if mark[0] in units]

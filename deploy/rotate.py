@@ -63,8 +63,6 @@ def rotate(run: Run, names: Sequence[str], options: Options) -> str:
         _say(run, f"Stage 1 of 3: the successors of {_and(names)} are trusted too.")
         run = _bring(_decided(run))
     if coming := _at(run, "next"):
-        if KUBERNETES in coming:
-            _inform_pods(run, options)
         run.vault.trust = run.vault.trust.taken_over(coming, int(time.time()))
         _say(run, f"Stage 2 of 3: the successors of {_and(coming)} issue, and everything is issued anew.")
         run = _bring(_decided(run))
@@ -114,7 +112,7 @@ def _at(run: Run, stage: str) -> tuple[str, ...]:
 
 
 def _inform_pods(run: Run, options: Options) -> None:
-    """See to it that all pods that use the API trust its next authority, or raise KubeupError."""
+    """See to it that all pods that use the API know its new authority, or raise KubeupError."""
     since = api_clients.wait_published(run, run.vault.trust.bundle_pem(KUBERNETES))
     left = api_clients.restart_ours(run, api_clients.uninformed(run, since))
     if options.restart_pods:
@@ -123,8 +121,8 @@ def _inform_pods(run: Run, options: Options) -> None:
         raise KubeupError(
             "\n".join(
                 [
-                    "The new authority is trusted everywhere, but issues nothing yet. These have pods that were "
-                    "started before, and would lose the API if they look at its authority only when they start:",
+                    "The former authority cannot be forgotten yet. These have pods that were started when there was no "
+                    "other, and would lose the API if they look at its authority only when they start:",
                     *(f"    {workload}" for workload in left),
                     "Restart them whenever it suits (the cluster works meanwhile), and run the same command again. Or "
                     "let it do so, one after another: --restart-pods. Or go on as it is, when these do not use the API "
@@ -143,7 +141,14 @@ def _finish(run: Run, options: Options) -> str:
     if young and not options.force and SERVICE_ACCOUNTS not in kept:
         kept.append(SERVICE_ACCOUNTS)
     done = tuple(name for name in former if name not in kept)
-    if done:
+    leaving = _at(run, "leaving")
+    if KUBERNETES in done:
+        _inform_pods(run, options)
+        run.vault.trust = run.vault.trust.leaving((KUBERNETES,))
+        _say(run, f"Stage 3 of 3: the API shows a certificate of the new {KUBERNETES}.")
+        run = _bring(_decided(run))
+    if done or leaving:
+        done = (*done, *leaving)
         run.vault.trust = run.vault.trust.without(done)
         _say(run, f"Stage 3 of 3: what {_and(done)} was before is forgotten.")
         run = _bring(_decided(run))

@@ -115,10 +115,15 @@ class Vault:
                 raise KubeupError(f"no master has {path} any more: put it back from a backup, or start anew")
         return self._keys[name]
 
-    def issue(self, spec: CertificateSpec) -> tuple[str, str, int, int]:
-        """A new certificate and its key, both PEM, and its begin and end in seconds since the epoch."""
-        public = self.trust.authorities[spec.authority]
-        authority = Authority(public.name, public.certificate_pem, self.secret(self.trust.key_name(spec.authority)))
+    def issue(self, spec: CertificateSpec, authority_fingerprint: str = "") -> tuple[str, str, int, int]:
+        """A new certificate and its key, both PEM, and its begin and end in seconds since the epoch.
+
+        ``authority_fingerprint`` says of two authorities of that name which; by default the one that issues.
+        """
+        name = spec.authority
+        serving = Authority(name, self.trust.serving)
+        pem = serving.certificate_pem if serving.fingerprint == authority_fingerprint else self.trust.pem(name)
+        authority = Authority(name, pem, self.secret(key_name(name, pem)))
         now = datetime.now(UTC)
         issued = issue(authority, spec, now, lifetime=self._certificates.lifetime)
         end = describe(issued.certificate_pem).not_after

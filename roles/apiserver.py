@@ -47,13 +47,23 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             *more_names,
         ),
         more_addresses=(cluster.kubernetes_service_ip, *more_addresses),
+        checked_outside=True,
     )
     etcd = access(cluster, node, trust)
     to_kubelets = certificate(f"{PKI}/apiserver-kubelet", trust, "kube-apiserver", "client")
     to_extensions = certificate(f"{PKI}/front-proxy-client", trust, "front-proxy-client", "client", issuer=FRONT_PROXY)
-    # Where others can take over, it goes on serving for a while after it has said that it is not ready: the balancers
-    # ask once a second, and none sends it anything any more when it closes its door.
-    graceful = {"shutdown-delay-duration": "3s"} if len(cluster.masters) > 1 else {}
+    several = (
+        {
+            # Others can take over: it goes on serving for a while after it has said that it is not ready. The balancers
+            # ask once a second, and none sends it anything any more when it closes its door.
+            "shutdown-delay-duration": "3s",
+            # Without its etcd it is to say so before clients lose patience: each question to /readyz takes
+            # this long then, and two must fail. (Two seconds when not given: 6 s without an answer were measured.)
+            "etcd-readycheck-timeout": "1s",
+        }
+        if len(cluster.masters) > 1
+        else {}
+    )
     flags = {
         "advertise-address": node.address,
         "secure-port": cluster.api_port,
@@ -84,7 +94,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "permit-port-sharing": "true",
         # Otherwise stopping it waits a minute for watches that nobody ends (its request timeout).
         "shutdown-watch-termination-grace-period": "2s",
-        **graceful,
+        **several,
         "service-account-issuer": f"https://kubernetes.default.svc.{cluster.domain}",
         "service-account-key-file": SERVICE_ACCOUNTS_PUBLIC,
         "service-account-signing-key-file": KEYS[SERVICE_ACCOUNTS],

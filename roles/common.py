@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 from typing import Literal
 
 from kubeup.cluster import Cluster, Node
-from kubeup.cluster.certificates import CertificateSpec, Usage
+from kubeup.cluster.certificates import Authority, CertificateSpec, Usage
 from kubeup.cluster.model import Versions
 from kubeup.cluster.trust import KUBERNETES, Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS
@@ -83,8 +83,11 @@ def certificate(
     node: Node | None = None,
     more_names: tuple[str, ...] = (),
     more_addresses: tuple[object, ...] = (),
+    checked_outside: bool = False,
 ) -> Certificate:
     """A certificate at ``stem``.crt with its key at ``stem``.key.
+
+    ``checked_outside``: by those who cannot be told at once of another authority, see kubeup.cluster.trust.
 
     A server's is for the ``node``'s name and address and for localhost, and for what is more.
     """
@@ -99,7 +102,8 @@ def certificate(
         if server and node
         else (),
     )
-    return Certificate(f"{stem}.crt", f"{stem}.key", spec, trust.fingerprint(issuer))
+    fingerprint = Authority(issuer, trust.serving).fingerprint if checked_outside else trust.fingerprint(issuer)
+    return Certificate(f"{stem}.crt", f"{stem}.key", spec, fingerprint)
 
 
 BALANCER_PORT = 6444

@@ -84,6 +84,7 @@ def plan(
     from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
+    from kubeup.deploy.phases import other_versions
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
         preflight(run.cluster, run.readings, run.changes, run.vault)
@@ -94,6 +95,8 @@ def plan(
             plain_stdout(as_text(run.changes, current_texts(run)))
             for name in Kubectl(run.cluster, run.session).strangers():
                 plain_stdout(f"{name} is a node of the cluster and not in the inventory: kubeup remove-node {name}")
+            if other_versions(run):
+                plain_stdout("Other versions than those that run are brought by `kubeup upgrade`; `up` refuses them.")
         if any(run.changes.values()):
             raise typer.Exit(DIFFERENT)
 

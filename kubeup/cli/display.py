@@ -89,7 +89,8 @@ class Display:
         elif line.failed:
             state = Text("failed", "red")
         else:
-            state = Text(f"{line.seconds:5.1f} s  {line.changed} changed", "green")
+            changed = f"  {line.changed} changed" if line.changed else ""
+            state = Text(f"{line.seconds:5.1f} s{changed}", "green")
         return Text.assemble(f"{self._clock()}  {line.phase:<14} {line.host:<20} ", state)
 
     def _render(self) -> Table:

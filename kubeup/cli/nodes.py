@@ -120,7 +120,9 @@ class _Confirm:
             self._display.say(f"{name} cannot be reached, and its kubelet does not answer: {why}")
         if not self._yes:
             with paused(self._display):
-                typer.confirm("Is that host dead, or switched off? It will not be cleaned", abort=True)
+                typer.confirm(
+                    "Is that host dead, or switched off? It will not be cleaned (--yes answers this)", abort=True
+                )
 
     def remind(self) -> None:
         """What is to be done with hosts that were not cleaned."""

@@ -3,8 +3,9 @@
 An authority is replaced in three stages, and at each the cluster works, because all trust what any of them uses:
 
 1. its successor is trusted too, but does not issue yet ("next");
-2. the successor issues, and what it replaced is trusted still ("former");
-3. the former is forgotten.
+2. the successor issues, and what it replaced is trusted still ("former"). Those outside, and pods, know only that one;
+   so it goes on to issue the one certificate that they check, the API's own;
+3. the former issues nothing any more ("leaving"), and is then forgotten.
 
 The masters keep the stage as a file, so that any run, also a plain `up`, converges to the stage that was decided last.
 """
@@ -33,11 +34,12 @@ ALL = (*AUTHORITIES, SERVICE_ACCOUNTS)
 class Other:
     """What is trusted beside the one that issues: a certificate or public key (PEM), and since when it is so.
 
-    "next" will issue and does not yet, "former" did and does no longer. ``since`` is in seconds since the epoch.
+    "next" will issue and does not yet; "former" did, and does so for the API's own certificate alone; "leaving" does no
+    longer. ``since`` is in seconds since the epoch.
     """
 
     pem: str
-    stage: Literal["next", "former"]
+    stage: Literal["next", "former", "leaving"]
     since: int = 0
 
 
@@ -92,6 +94,12 @@ class Trust:
         """The SHA-256 of the issuing authority's certificate, or of the service accounts' public key, in hex."""
         return _fingerprint(name, self.pem(name))
 
+    @property
+    def serving(self) -> str:
+        """The certificate of the authority by which those outside, and pods, know the API."""
+        other = self.others.get(KUBERNETES)
+        return other.pem if other and other.stage == "former" else self.pem(KUBERNETES)
+
     def key_name(self, name: str) -> str:
         """What the private key is called that belongs to what issues now."""
         return key_name(name, self.pem(name))
@@ -100,10 +108,11 @@ class Trust:
     def keys(self) -> tuple[str, ...]:
         """The names of the private keys that the masters shall hold.
 
-        A former one's is not among them: it shall issue nothing any more.
+        A former one's is not among them, as it issues nothing any more, unless it issues the API's own certificate.
         """
         coming = sorted((name, other.pem) for name, other in self.others.items() if other.stage == "next")
-        return tuple(key_name(name, pem) for name, pem in [*((name, self.pem(name)) for name in ALL), *coming])
+        wanted = [*((name, self.pem(name)) for name in ALL), *coming, (KUBERNETES, self.serving)]
+        return tuple(dict.fromkeys(key_name(name, pem) for name, pem in wanted))
 
     # The stages. Each returns what is to be trusted from then on.
 
@@ -116,8 +125,13 @@ class Trust:
         others = {**self.others, **{name: Other(self.pem(name), "former", now) for name in names}}
         return self._issuing({name: self.others[name].pem for name in names})._decided(others)
 
+    def leaving(self, names: tuple[str, ...]) -> "Trust":
+        """Stage 3: what these replaced issues nothing any more."""
+        others = {n: replace(other, stage="leaving") if n in names else other for n, other in self.others.items()}
+        return self._decided(others)
+
     def without(self, names: tuple[str, ...]) -> "Trust":
-        """Stage 3: what these replaced is forgotten."""
+        """After stage 3: what these replaced is forgotten."""
         others = {name: other for name, other in self.others.items() if name not in names}
         return replace(self._decided(others), ending=True)
 

@@ -42,7 +42,7 @@ class Material(Protocol):
     unpacker: str
     """Path, on every host, of the program that unpacks zstd; it is among the artifacts, packed as gzip."""
 
-    def issue(self, spec: CertificateSpec) -> tuple[str, str, int, int]:
+    def issue(self, spec: CertificateSpec, authority_fingerprint: str) -> tuple[str, str, int, int]:
         """A new certificate and its key, both PEM, and the certificate's begin and end in seconds since the epoch."""
 
     def secret(self, name: str) -> str:
@@ -111,7 +111,7 @@ def _pack(change: Change, material: Material) -> bytes:
             case Secret() as secret:
                 put(secret.path, secret.want, material.secret(secret.name), 0o600, before)
             case Certificate() as certificate:
-                pem, key, begin, end = material.issue(certificate.spec)
+                pem, key, begin, end = material.issue(certificate.spec, certificate.authority_fingerprint)
                 put(certificate.key_path, certificate.want, key, 0o600, before)
                 put(certificate.path, certificate.want, pem, 0o644, before, f"{end} {begin}")
             case Cleanup() as cleanup:

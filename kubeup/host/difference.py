@@ -37,10 +37,14 @@ Renewal = Callable[[Certificate, float, float, float], str]
 """Decides whether a certificate is issued anew: of it, its begin, its end and now, why, or ""."""
 
 
+EXPIRED = "has expired"
+"""Why a certificate is issued anew that is no longer valid."""
+
+
 def nearly_over(certificate: Certificate, begin: float, end: float, now: float) -> str:
     """The Renewal that everything does."""
     if end <= now:
-        return "has expired"
+        return EXPIRED
     return "ends soon" if ends_soon(begin, end, now) else ""
 
 

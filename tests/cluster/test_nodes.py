@@ -94,6 +94,7 @@ def workers(new_lab: NewLab) -> Cluster:
     return cluster
 
 
+@pytest.mark.slow
 def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     text = workers.inventory.read_text()
     (other, _), (name, address) = workers.host(2), workers.host(3)

@@ -130,7 +130,7 @@ class FakeMaterial:
         self.asked: list[str] = []
         self._broken = broken
 
-    def issue(self, spec: Any) -> tuple[str, str, int, int]:
+    def issue(self, spec: Any, authority_fingerprint: str = "") -> tuple[str, str, int, int]:
         self.asked.append(spec.common_name)
         return f"certificate of {spec.common_name}", self.SECRET, NOW, NOW + YEAR
 

@@ -14,7 +14,20 @@ from kubeup.cli import context
 from kubeup.cluster import load
 from kubeup.errors import HostFailure, HostsFailed
 
-COMMANDS = ("init", "plan", "up", "validate", "status", "kubeconfig", "destroy", "components", "lab")
+COMMANDS = (
+    "init",
+    "plan",
+    "up",
+    "validate",
+    "status",
+    "kubeconfig",
+    "destroy",
+    "components",
+    "lab",
+    "add-node",
+    "remove-node",
+    "replace-node",
+)
 
 
 @pytest.fixture(autouse=True)

@@ -93,7 +93,7 @@ class Hosts:
             case Secret() as secret:
                 self.texts[name, secret.path] = material.secret(secret.name)
             case Certificate() as certificate:
-                pem = material.issue(certificate.spec)[0]
+                pem = material.issue(certificate.spec, certificate.authority_fingerprint)[0]
                 self.issuers[name, certificate.path] = (certificate.spec.authority, pem)
         held = self.world.holding({item.key: ("role", item.resource)} if item.key[0] != "unit" else {}, reading.facts)
         if item.key[0] == "unit":
@@ -171,6 +171,8 @@ def test_all_is_replaced_and_what_is_used_outside_is_trusted_until_a_person_says
     now = there.trust("n2")
     assert set(now.others) == {KUBERNETES, SERVICE_ACCOUNTS}  # etcd and the front proxy have nobody outside
     assert {now.pem(name) == before.pem(name) for name in ALL} == {False}
+    api = [pem for (_, path), (_, pem) in there.issuers.items() if path == "/etc/kubernetes/pki/apiserver.crt"]
+    assert {issued_by(pem, before.pem(KUBERNETES)) for pem in api} == {True}  # all that kubeconfigs and pods know
     assert "kubeup kubeconfig" in left
     assert "--finish" in left
 
@@ -238,15 +240,16 @@ def test_pods_that_know_only_the_old_authority_stop_it_where_all_works(hosts: An
     cluster, there = hosts("ai")
     pods = [Workload("shop", "Deployment", "operator"), Workload("shop", "Pod", "debug")]
     monkeypatch.setattr(api_clients, "uninformed", lambda run, since: pods)
+    go(cluster, there, [KUBERNETES])  # nothing that they check changes
     with pytest.raises(KubeupError, match=r"(?s)Deployment shop/operator.*--restart-pods.*--force"):
-        go(cluster, there, [KUBERNETES])
-    assert {other.stage for other in there.trust().others.values()} == {"next"}
+        go(cluster, there, [KUBERNETES], finish=True)
+    assert {other.stage for other in there.trust().others.values()} == {"former"}
     monkeypatch.setattr(api_clients, "restart", lambda run, workloads: [w for w in workloads if w.kind == "Pod"])
     with pytest.raises(KubeupError, match="Pod shop/debug") as caught:
-        go(cluster, there, [KUBERNETES], restart_pods=True)
+        go(cluster, there, [KUBERNETES], finish=True, restart_pods=True)
     assert "operator" not in str(caught.value)
-    go(cluster, there, [KUBERNETES], restart_pods=True, force=True)
-    assert {other.stage for other in there.trust().others.values()} == {"former"}
+    go(cluster, there, [KUBERNETES], finish=True, restart_pods=True, force=True)
+    assert not there.trust().others
 
 
 def test_only_what_was_asked_for_is_replaced_and_nothing_is_begun_while_something_is_under_way(hosts: Any) -> None:
@@ -284,6 +287,17 @@ def test_an_expired_authority_is_replaced_at_once(hosts: Any, monkeypatch: Any) 
     assert after.pem(ETCD) == before.pem(ETCD)
     assert "rollout restart" in left
     there.check()
+
+
+def test_no_stage_is_decided_before_the_one_before_is_everywhere(hosts: Any, monkeypatch: Any) -> None:
+    cluster, there = hosts()
+    one = Hosts._one
+    monkeypatch.setattr(
+        Hosts, "_one", lambda self, name, item, material: None if name == "n4" else one(self, name, item, material)
+    )
+    with pytest.raises(KubeupError, match="n4 still differ"):
+        go(cluster, there)
+    assert {other.stage for other in there.trust().others.values()} == {"next"}
 
 
 def test_programs_that_differ_are_left_to_up(hosts: Any) -> None:

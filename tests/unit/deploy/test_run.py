@@ -204,6 +204,16 @@ def test_up_changes_nothing_where_preflight_fails(make: Any, monkeypatch: Any, w
     assert hosts.applied == []
 
 
+def test_up_leaves_expired_certificates_to_the_command_that_needs_no_cluster(make: Any, monkeypatch: Any) -> None:
+    run, hosts = make("ai", up=True)
+    monkeypatch.setattr(Vault, "artifact", lambda self, name, version, host: pytest.fail("asked for"))
+    facts = hosts.readings["n1"].facts
+    hosts.readings["n1"].facts = replace(facts, clock=facts.clock + 366 * 24 * 3600)
+    with pytest.raises(PreflightError, match=r"n1: expired: .*crt and \d+ more\s+first: kubeup certs renew"):
+        execute(up.PHASES, run)
+    assert hosts.applied == []
+
+
 def test_a_script_that_fails_on_a_master_is_told(make: Any) -> None:
     run, hosts = make("ai ai ai")
     output = SimpleNamespace(ok=False, stderr="no", stdout="", exit_code=1)

@@ -319,6 +319,16 @@ def test_nothing_is_restarted_that_did_not_change(make: Any) -> None:
     assert made.hosts.log == [("Components", ("n1",)), ("etcd", ("n1",)), ("Validation", ())]
 
 
+def test_hosts_of_etcd_alone_are_changed_as_a_whole_and_not_drained(make: Any) -> None:
+    made = make("a i etcd etcd etcd")
+    del made.hosts.states["n4"][next(key for key, (role, _) in made.hosts.states["n4"].items() if role == "base")]
+    made.upgrade({**OLD, "etcd": "3.6.8"})
+    # The master has an etcdctl to ask them with.
+    rest = [("Control plane", ("n1",)), ("Validation", ())]
+    assert made.hosts.log[1:] == [("etcd", ("n3",)), ("etcd", ("n4",)), ("etcd", ("n5",)), *rest]
+    assert made.differences({**OLD, "etcd": "3.6.8"}) == {}
+
+
 def test_coredns_follows_its_image_and_no_pod_has_to_go(make: Any) -> None:
     made = make("ai i")
     newer = {**OLD, "coredns": "1.99.0"}
@@ -423,6 +433,8 @@ def test_a_node_where_it_does_not_start_is_put_back_and_nothing_else_touched(mak
     assert made.hosts.log[-1] == ("Put back", ("n2",))
     assert made.hosts.versions("kubelet") == {"n1": "1.36.3", "n2": "1.35.4", "n3": "1.35.4"}
     assert made.cordoned == set()
+    with pytest.raises(UpgradeError, match=r"put back to kubernetes 1\.35\.4, etcd 3\.6\.7, and works"):  # as noted
+        made.upgrade()
     made.hosts.fails = lambda title, name, change: ""
     made.upgrade()
     assert made.hosts.log[0] == ("Drain", ("n2",))  # all bytes are there

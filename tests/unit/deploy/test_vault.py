@@ -191,12 +191,18 @@ def test_a_successor_is_trusted_before_it_issues_and_what_it_replaced_after(livi
     assert vault.trust.pem(KUBERNETES) == new
     assert vault.trust.bundle_pem(KUBERNETES) == bundle  # so nobody has to read it again
     assert vault.trust.others[KUBERNETES] == Other(AUTHORITY[KUBERNETES].certificate_pem, "former", 7)
-    assert WHOLE.key_name(KUBERNETES) not in vault.trust.keys
+    old = AUTHORITY[KUBERNETES]
     verify(vault.issue(SPEC)[0], new)
+    verify(vault.issue(SPEC, old.fingerprint)[0], old.certificate_pem)  # what those outside check
+    assert vault.trust.serving == old.certificate_pem
     store(living, vault, "n2")
 
     vault = living.vault()  # killed before n3 knew: the latest decision counts
     assert vault.trust.pem(KUBERNETES) == new
+    vault.trust = vault.trust.leaving((KUBERNETES,))
+    assert vault.trust.serving == new
+    assert WHOLE.key_name(KUBERNETES) not in vault.trust.keys
+    assert vault.trust.bundle_pem(KUBERNETES) == bundle
     vault.trust = vault.trust.without((KUBERNETES,))
     assert vault.trust.bundle_pem(KUBERNETES) == new
     assert vault.trust.identity == WHOLE.identity

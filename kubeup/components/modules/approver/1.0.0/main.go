@@ -23,6 +23,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -46,14 +47,27 @@ func main() {
 	last := ""
 	for ; ; time.Sleep(*every) {
 		err := round(f)
-		// The API may be down for hours: what is wrong is said once, and again when it changes.
-		if text := fmt.Sprint(err); err != nil && text != last {
-			fmt.Fprintln(os.Stderr, "kubeup-approver:", err)
+		// The API may be down for hours: what is wrong is said once, and again when it is something else.
+		if text := withoutNumbers(err); text != last {
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "kubeup-approver:", err)
+			}
 			last = text
-		} else if err == nil {
-			last = ""
 		}
 	}
+}
+
+// withoutNumbers is what an error says, without times and ports, which are others each time.
+func withoutNumbers(err error) string {
+	if err == nil {
+		return ""
+	}
+	return strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, err.Error())
 }
 
 // round looks at all requests once.
