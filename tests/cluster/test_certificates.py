@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import NewLab
 from .load import Client, Ledger, api_client, web_client
-from .support import DIFFERENT, FAILED, OK, PROBE_IMAGE, Deployed, eventually, starting
+from .support import DIFFERENT, OK, PROBE_IMAGE, Deployed, eventually, starting
 
 WEB = f"""
 apiVersion: apps/v1
@@ -203,9 +203,8 @@ def test_rotation_goes_on_where_it_was_killed(seconds: float, three: Certified) 
     command = ("certs", "rotate-ca", "all", "--finish", "--force")
     killed = starting(*command, inventory=three.lab.inventory).after(seconds).signal(signal.SIGKILL)
     assert killed.code in (-signal.SIGKILL, OK), killed
-    up = three.kubeup("up", timeout=600, code=None)
-    assert up.code in (OK, FAILED), up
-    three.kubeup(*command, timeout=800)
+    if seconds in (16, 54):  # brings the stage that was decided last, and decides nothing
+        three.kubeup("up", timeout=600)
+    three.kubeup(*command, timeout=800)  # ends with validation
     assert three.authorities() == {"etcd-ca", "front-proxy-ca", "kubernetes-ca"}
     assert three.differences() == {}
-    three.kubeup("validate")
