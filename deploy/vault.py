@@ -25,6 +25,7 @@ from kubeup.components import Artifact, Store
 from kubeup.errors import KubeupError
 from kubeup.host.facts import HostFacts
 from kubeup.host.reading import Entry, Reading
+from kubeup.host.resources import Certificate, Secret
 from kubeup.roles.authorities import TRUST, key_path
 from kubeup.roles.base import UNPACKER
 
@@ -115,14 +116,28 @@ class Vault:
                 raise KubeupError(f"no master has {path} any more: put it back from a backup, or start anew")
         return self._keys[name]
 
+    def lost(self, resource: Secret | Certificate) -> str:
+        """The path of the private key that it takes, when no master holds that any more; else ""."""
+        if isinstance(resource, Secret):
+            name = resource.name
+        else:
+            authority = resource.spec.authority
+            name = key_name(authority, self._issuer(authority, resource.authority_fingerprint))
+        path = key_path(name)
+        return "" if name in self._keys or _holders(self._masters, path) else path
+
+    def _issuer(self, name: str, fingerprint: str) -> str:
+        """The certificate (PEM) of the authority of that name with that fingerprint, or of the one that issues now."""
+        serving = Authority(name, self.trust.serving)
+        return serving.certificate_pem if serving.fingerprint == fingerprint else self.trust.pem(name)
+
     def issue(self, spec: CertificateSpec, authority_fingerprint: str = "") -> tuple[str, str, int, int]:
         """A new certificate and its key, both PEM, and its begin and end in seconds since the epoch.
 
         ``authority_fingerprint`` says of two authorities of that name which; by default the one that issues.
         """
         name = spec.authority
-        serving = Authority(name, self.trust.serving)
-        pem = serving.certificate_pem if serving.fingerprint == authority_fingerprint else self.trust.pem(name)
+        pem = self._issuer(name, authority_fingerprint)
         authority = Authority(name, pem, self.secret(key_name(name, pem)))
         now = datetime.now(UTC)
         issued = issue(authority, spec, now, lifetime=self._certificates.lifetime)

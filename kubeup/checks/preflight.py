@@ -17,7 +17,7 @@ from kubeup.components import Artifact
 from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
 from kubeup.host.reading import Reading
-from kubeup.host.resources import Blob
+from kubeup.host.resources import Blob, Certificate, Secret
 from kubeup.host.session import Session
 
 SUPPORTED = {
@@ -77,6 +77,8 @@ class Artifacts(Protocol):
     trust: Trust
 
     def artifact(self, name: str, version: str, host: str) -> Artifact: ...
+
+    def lost(self, resource: Secret | Certificate) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,16 @@ def disk(s: Subject) -> Iterator[tuple[str, str]]:
         )
 
 
+def keys(s: Subject) -> Iterator[tuple[str, str]]:
+    needing = [item.resource for item in s.change.items if item.action != "remove"]
+    lost = {s.artifacts.lost(resource) for resource in needing if isinstance(resource, Secret | Certificate)}
+    for path in sorted(lost - {""}):
+        yield (
+            f"{path} is needed, and no master holds it any more as it was placed",
+            "put it back from a backup of that host, or bring the cluster back from one of kubeup's (kubeup restore)",
+        )
+
+
 CHECKS: tuple[Check, ...] = (
     operating_system,
     tools,
@@ -249,6 +261,7 @@ CHECKS: tuple[Check, ...] = (
     balancers,
     virtual_address,
     disk,
+    keys,
 )
 
 

@@ -166,13 +166,18 @@ class Deployed:
     def starts(self, name: str) -> dict[str, str]:
         """When each unit that kubeup placed on a host was last started, by name: the process and the time."""
         script = (
-            "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic "
+            "systemctl show -p Id,MainPID,ExecMainStartTimestampMonotonic,ActiveEnterTimestampMonotonic "
             "$(awk -F'\\t' '$1==\"unit\" {print $2}' /var/lib/kubeup/record | sort -u)"
         )
         blocks = [
             dict(line.split("=", 1) for line in block.splitlines()) for block in self.on(name, script).split("\n\n")
         ]
-        return {b["Id"]: f"{b['MainPID']} {b['ExecMainStartTimestampMonotonic']}" for b in blocks}
+        return {
+            b["Id"]: f"{b['MainPID']} {b['ExecMainStartTimestampMonotonic']}"
+            if "MainPID" in b
+            else b["ActiveEnterTimestampMonotonic"]  # a timer has no process
+            for b in blocks
+        }
 
     def restarted(self, name: str, before: Mapping[str, str]) -> set[str]:
         """The units on a host that were started since ``before`` was taken by `starts`."""

@@ -138,6 +138,9 @@ class FakeMaterial:
         self.asked.append(name)
         return self.SECRET
 
+    def lost(self, resource: Secret | Certificate) -> str:
+        return ""
+
     def artifact(self, name: str, version: str, host: str) -> Artifact:
         self.asked.append(name)
         if name == self._broken:

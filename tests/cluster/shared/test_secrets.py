@@ -1,5 +1,6 @@
 """Keys are root's alone, and are seen nowhere else."""
 
+from ..support import FAILED
 from .conftest import Shared
 
 
@@ -41,14 +42,21 @@ def test_kubeup_prints_no_key(cluster: Shared) -> None:
     ]
     assert not any("PRIVATE KEY" in text for text in printed)
     # Not even where a file with a key differs:
-    cluster.on(cluster.master, "echo x >>/etc/kubernetes/pki/sa.key; echo x >>/etc/kubernetes/pki/admin.key")
-    try:
-        shown = cluster.kubeup("plan", code=None).text
-    finally:
-        for file in ("sa.key", "admin.key"):
-            cluster.on(cluster.master, 'sed -i "\\$d" "/etc/kubernetes/pki/$1"', file)
-    assert "/etc/kubernetes/pki/sa.key" in shown
+    cluster.on(cluster.master, "echo x >>/etc/kubernetes/pki/admin.key")
+    shown = cluster.kubeup("plan", code=None).text
+    cluster.on(cluster.master, "sed -i '$d' /etc/kubernetes/pki/admin.key")
+    assert "/etc/kubernetes/pki/admin.crt" in shown
     assert "PRIVATE KEY" not in shown
+    assert cluster.differences() == {}
+
+
+def test_a_key_that_nobody_holds_any_more_is_told_before_anything_is_changed(cluster: Shared) -> None:
+    key = cluster.on(cluster.master, "readlink -f /etc/kubernetes/pki/sa.key").strip()
+    cluster.on(cluster.master, 'echo x >>"$1"', key)
+    refused = cluster.kubeup("up", code=FAILED)
+    cluster.on(cluster.master, 'sed -i "\\$d" "$1"', key)
+    assert f"{key} is needed, and no master holds it any more" in refused.text
+    assert "PRIVATE KEY" not in refused.text
     assert cluster.differences() == {}
 
 

@@ -14,7 +14,7 @@ from kubeup.checks.preflight import CHECKS, SPARE_KIB, existing_etcd, preflight
 from kubeup.errors import PreflightError
 from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading
-from kubeup.host.resources import Blob
+from kubeup.host.resources import Blob, Secret
 
 Refuses = Callable[..., list[str]]
 
@@ -51,6 +51,14 @@ def says(world: Any) -> Refuses:
 
 def test_a_bare_host_is_fit(says: Refuses) -> None:
     assert says() == []
+
+
+def test_a_private_key_that_nobody_has_is_told(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = world.cluster("ai")
+    material = world.material()
+    monkeypatch.setattr(material, "lost", lambda resource: "/pki/one.key" if isinstance(resource, Secret) else "")
+    found = problems(world, cluster, {"n1": Reading(world.host(cluster.nodes[0]))}, material)
+    assert found == ["n1: /pki/one.key is needed, and no master holds it any more as it was placed"]
 
 
 @pytest.mark.parametrize("roles", ["ai i i", "a i"])
