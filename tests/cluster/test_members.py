@@ -184,7 +184,7 @@ def test_etcd_on_a_host_of_its_own(new_lab: NewLab) -> None:
     assert "Found 1 node(s)." in done.text
     assert cluster.differences() == {}
     units = "systemctl list-units --plain --no-legend --state=active 'etcd*' 'kube*' 'containerd*' | cut -d' ' -f1"
-    assert cluster.on(store, units).split() == ["etcd.service"]
+    assert cluster.on(store, units).split() == ["etcd.service", "kubeup-snapshots.timer"]
     assert "etcd.service" not in cluster.on(master, units).split()
     assert cluster.kubectl("get", "nodes", "-o", "name").split() == [f"node/{master}"]
     # Killed, and switched off and on again: it is a member as before.

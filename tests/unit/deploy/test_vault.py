@@ -26,6 +26,7 @@ from kubeup.components import Store
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import ComponentError, KubeupError
 from kubeup.host.reading import Entry, Reading
+from kubeup.host.resources import Certificate, Secret
 from kubeup.roles.authorities import TRUST, key_path
 
 SPEC = CertificateSpec("me", KUBERNETES, ("client",))
@@ -308,3 +309,14 @@ def test_what_opens_an_etcd_of_others(masters: Masters, tmp_path: Path) -> None:
         assert "secret words" not in str(caught.value)
         (tmp_path / name).write_text(text)
     assert masters.vault().trust.existing_etcd is None
+
+
+def test_what_is_lost_is_known_before_it_is_needed(living: Masters) -> None:
+    certificate = Certificate("/c", "/k", SPEC, WHOLE.fingerprint(KUBERNETES))
+    secret = Secret(CA_KEY, WHOLE.key_name(KUBERNETES), "identity")
+    assert [living.vault().lost(resource) for resource in (certificate, secret)] == ["", ""]
+    for node in ("n2", "n3"):
+        living.readings[node].hashes[CA_KEY] = "altered"
+    assert [living.vault().lost(resource) for resource in (certificate, secret)] == [CA_KEY, CA_KEY]
+    assert living.vault().lost(replace(certificate, spec=replace(SPEC, authority=ETCD))) == ""
+    assert living.fetched == []
