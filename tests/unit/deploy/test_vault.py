@@ -318,5 +318,6 @@ def test_what_is_lost_is_known_before_it_is_needed(living: Masters) -> None:
     for node in ("n2", "n3"):
         living.readings[node].hashes[CA_KEY] = "altered"
     assert [living.vault().lost(resource) for resource in (certificate, secret)] == [CA_KEY, CA_KEY]
-    assert living.vault().lost(replace(certificate, spec=replace(SPEC, authority=ETCD))) == ""
+    of_etcd = Certificate("/c", "/k", replace(SPEC, authority=ETCD), WHOLE.fingerprint(ETCD))
+    assert living.vault().lost(of_etcd) == ""
     assert living.fetched == []
