@@ -40,6 +40,9 @@ _EVICTION_REFUSED = re.compile(
     re.MULTILINE,
 )
 
+_OUT_OF_TIME = re.compile("timeout reached|context deadline exceeded")
+"""What kubectl says when its time is over: while a budget refuses an eviction, and while evicted pods end."""
+
 
 # Cordon
 
@@ -115,13 +118,13 @@ def drain(run: Run, node: str, *, timeout: float = DRAIN_TIMEOUT, force: bool = 
         output = kubectl.script('kubectl drain "$@" >/dev/null', node, *options, limit, timeout=seconds + MARGIN)
         if output.ok:
             return ours
-        if "timeout reached" not in output.stderr or time.monotonic() >= deadline:
+        if not _OUT_OF_TIME.search(output.stderr) or time.monotonic() >= deadline:
             break
     left = _to_evict(_pods(kubectl, node))
     if not left:  # the last one has just gone, or kubectl's connection broke when all was done
         return ours
     why = blockers(left, kubectl.get("poddisruptionbudgets", "-A"), refusals(output.stderr))
-    if "timeout reached" not in output.stderr:
+    if not _OUT_OF_TIME.search(output.stderr):
         raise HostsFailed(f"draining {node}", [failure(node, f"kubectl drain {node}", output)])
     raise NodeError(
         "\n".join(

@@ -23,6 +23,10 @@ There are pending pods in node "n2" when an error occurred: error when evicting 
 error: unable to drain node "n2" due to error: error when evicting pods/"web-1" -n "default": global timeout reached: 10s, continuing command...
 """  # noqa: E501  as kubectl says it
 
+STILL_ENDING = """\
+There are pending pods in node "n2" when an error occurred: error when waiting for pod "web-1" in namespace "default" to terminate: context deadline exceeded
+"""  # noqa: E501
+
 
 def pod(name: str, owner: str | None = "ReplicaSet", *, ready: bool = True, **more: Any) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": name, "namespace": "default", "labels": {"app": name.partition("-")[0]}}
@@ -124,10 +128,11 @@ def test_pods_that_nobody_makes_anew_are_refused_by_name_before_anything_is_done
     assert "--force" in api.said[0]
 
 
-def test_after_the_time_limit_it_says_what_blocks(api: Api) -> None:
+@pytest.mark.parametrize("said", [TIMED_OUT, STILL_ENDING])
+def test_after_the_time_limit_it_says_what_blocks(api: Api, said: str) -> None:
     api.pods = [pod("agent-x", "DaemonSet"), pod("web-1")]
     api.budgets = [budget("two-of-web", {"matchLabels": {"app": "web"}})]
-    api.drained = Output("", TIMED_OUT, 1)
+    api.drained = Output("", said, 1)
     with pytest.raises(NodeError) as raised:
         drain(RUN, "n2", timeout=45)
     assert [arguments[-1] for arguments in api.said] == ["--timeout=20s", "--timeout=20s", "--timeout=5s"]
