@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kubeup.cluster import Cluster, Node
-from kubeup.cluster.manifests import Object, owned
+from kubeup.cluster.manifests import Manifest, Object, owned
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.addons import coredns, metrics_server
-from kubeup.roles.common import ROOT, Where
+from kubeup.roles.addons import coredns, local_path, metrics_server
+from kubeup.roles.addons import manifests as own_manifests
+from kubeup.roles.common import ROOT, Where, version_of
 from kubeup.templates import render, text
 
 WHERE: Where = "masters"
@@ -29,8 +30,8 @@ OBJECTS = f"{FOLDER}/objects"
 """The objects that addons have: a line for each, ADDON KIND NAMESPACE NAME."""
 
 
-class Addon(Protocol):
-    """What a module of this package is."""
+class Objects(Protocol):
+    """What a module of this package has: objects, and the images that their pods need."""
 
     def manifests(self, cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
         """Its objects as YAML, by the addon's name; none where it is off."""
@@ -39,14 +40,24 @@ class Addon(Protocol):
         """The components whose images its pods are of, each with the nodes where those may run; none when off."""
 
 
-ADDONS: tuple[Addon, ...] = (coredns, metrics_server)
-"""All addons, in the order in which they are applied."""
+class Addon(Objects, Protocol):
+    """One of kubeup's own addons. ``NAME`` is the inventory's; ``COMPONENT`` has its version, or is ""."""
+
+    NAME: str
+    COMPONENT: str
+
+
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, local_path)
+"""kubeup's own addons."""
+
+ALL: tuple[Objects, ...] = (*ADDONS, own_manifests)
+"""Those and the user's, in the order in which they are applied."""
 
 
 def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
     """What the cluster has of addons, by the addon's name: its objects as YAML."""
     texts = {"access": render("addons/access.yaml.j2")}
-    for addon in ADDONS:
+    for addon in ALL:
         texts |= addon.manifests(cluster, host)
     return texts
 
@@ -54,11 +65,22 @@ def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
 def components(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
     """The components that the addons of this cluster need, by images on any node, or on this one."""
     found: dict[str, None] = {}
-    for addon in ADDONS:
+    for addon in ALL:
         for component, nodes in addon.images(cluster).items():
             if node is None or node in nodes:
                 found[component] = None
     return tuple(found)
+
+
+def version(cluster: Cluster, name: str) -> str:
+    """The version of one of kubeup's addons, on or off; "" where it has none."""
+    component = next((addon.COMPONENT for addon in ADDONS if name == addon.NAME), "")
+    return version_of(cluster, component) if component else ""
+
+
+def entries(cluster: Cluster) -> dict[str, str]:
+    """The user's own addons, each with its version, "" where it has none."""
+    return {f"manifests.{entry.name}": "" for entry in cluster.addons.manifests}
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
@@ -72,7 +94,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
     files = [
         File(f"{FOLDER}/nodes.yaml", nodes),
-        *(File(f"{FOLDER}/{name}.yaml", manifest.text) for name, manifest in marked.items()),
+        *(_file(name, manifest) for name, manifest in marked.items()),
         File(OBJECTS, "".join(lines)),
     ]
     program = File(f"{ROOT}/lib/apply-addons", text("addons/apply.sh"), mode=0o755)
@@ -87,6 +109,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             wait=False,
         ),
     ]
+
+
+def _file(addon: str, manifest: Manifest) -> File:
+    secret = any(one.kind == "Secret" for one in manifest.objects)
+    return File(f"{FOLDER}/{addon}.yaml", manifest.text, mode=0o600 if secret else 0o644)
 
 
 def _line(addon: str, one: Object) -> str:
