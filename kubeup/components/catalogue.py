@@ -271,9 +271,9 @@ COMPONENTS: tuple[Component, ...] = (
         optional=True,
     ),
     *_versions(
-        "distribution",
+        "registry",
         ["3.1.2"],
-        programs={"registry": "github.com/distribution/distribution/v3/cmd/registry"},
+        programs={"registry": "kubeup.invalid/registry"},
         # root, because it reads its key, and writes to a folder of the host
         images=(Image("registry", program="registry", args=("serve",), user=""),),
         variables={"github.com/distribution/distribution/v3/version.version": "v{version}"},

@@ -1,5 +1,0 @@
-module kubeup.invalid/distribution
-
-go 1.26.0
-
-require github.com/distribution/distribution/v3 v3.1.2
