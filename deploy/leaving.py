@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,14 +116,12 @@ class Drain:
         if Kubectl(run.cluster, run.session, avoid=self.name).node(self.name) is None:
             return
         run.hold()
-        observer, started = run.session.observer, time.monotonic()
-        observer.phase_started(self.title)
-        if self.dead:
-            cordon(run, self.name)
-        else:
-            drain(run, self.name, timeout=self.timeout, force=self.force)
-            observer.say(f"{self.name} is drained")
-        observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.dead:
+                cordon(run, self.name)
+            else:
+                drain(run, self.name, timeout=self.timeout, force=self.force)
+                run.session.observer.say(f"{self.name} is drained")
 
 
 @dataclass(frozen=True)
@@ -139,13 +136,11 @@ class LeaveEtcd:
         if member_of(run.cluster, now, self.name) is None:
             return
         run.hold()
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
-        if self.name in run.readings:
-            stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
-            run.on([self.name], stop, *GRACEFUL)
-        remove_member(run, self.name)
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.name in run.readings:
+                stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
+                run.on([self.name], stop, *GRACEFUL)
+            remove_member(run, self.name)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gevent
@@ -13,7 +13,7 @@ from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
 from kubeup.deploy.phases import Part, Preflight, other_versions
 from kubeup.deploy.run import Run
-from kubeup.errors import HostsFailed, KubeupError, NodeError
+from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
 
@@ -59,32 +59,17 @@ class OneByOne(Part):
 
     def _together(self, run: Run, changes: dict[str, Change], names: Sequence[str]) -> None:
         """Apply to these nodes side by side, and return once those that were restarted work. Raises NodeError."""
-        if not names:
-            return
-        run.session.apply(self.title, {name: changes[name] for name in names}, run.vault)
-        observer = run.session.observer
-        restarted = [name for name in names if _restarts(changes[name])]
-        began = time.monotonic()
+        if names:
+            run.session.apply(self.title, {name: changes[name] for name in names}, run.vault)
+            restarted = [name for name in names if _restarts(changes[name])]
+            _wait(run, restarted, wait_until_it_works)
 
-        def watched(name: str) -> None:
-            observer.host_started("Works", name)
-            started, failed = time.monotonic(), True
-            try:
-                wait_until_it_works(run, name)
-                failed = False
-            finally:
-                observer.host_done("Works", name, time.monotonic() - started, 0, failed)
 
-        if restarted:
-            observer.phase_started("Works")
-        wrong = [error for error in run.session.side_by_side(restarted, watched).values() if error]
-        for error in wrong:
-            if not isinstance(error, KubeupError):
-                raise error
-        if wrong:
-            raise NodeError("\n".join([*map(str, wrong), "Nothing else was touched; mend that, and run it again."]))
-        if restarted:
-            observer.phase_done("Works", time.monotonic() - began)
+def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> None:
+    """Return once all of these nodes are through the gate. Raises NodeError."""
+    if wrong := run.each("Works", names, lambda name: gate(run, name)):
+        told = [*map(str, wrong.values()), "Nothing else was touched; mend that, and run it again."]
+        raise NodeError("\n".join(told))
 
 
 def wait_until_it_works(run: Run, name: str, timeout: float = GATE) -> None:

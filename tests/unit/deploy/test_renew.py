@@ -10,6 +10,7 @@ from kubeup.cluster.certificates import issue
 from kubeup.deploy import one_by_one, renew
 from kubeup.deploy.one_by_one import OneByOne
 from kubeup.deploy.renew import Living, Renew, every_one, name_of, these
+from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError, NodeError
 from kubeup.host.difference import difference
 from kubeup.host.resources import Certificate, File, unit
@@ -107,9 +108,8 @@ def roll(world: Any, monkeypatch: Any) -> Any:
 
         monkeypatch.setattr(one_by_one, "wait_until_it_works", works)
         monkeypatch.setattr(one_by_one, "_sick_members", lambda run: [sick] if sick else [])
-        run: Any = SimpleNamespace(
-            cluster=cluster, session=session, vault=None, changes=change, masters=cluster.masters, placed=set()
-        )
+        run: Any = Run(cluster, session)  # type: ignore[arg-type]
+        run.vault, run.changes = None, change
         try:
             OneByOne().run(run)
         except NodeError as error:
@@ -169,9 +169,8 @@ def test_all_certificates_are_shown_with_their_purpose_and_issuer(world: Any) ->
         return Output("\n".join(f"file {path}\n{texts[path].strip()}" for path in paths if path in texts), "", 0)
 
     session = SimpleNamespace(shell=shell, side_by_side=lambda names, function: {n: function(n) for n in names})
-    run: Any = SimpleNamespace(
-        session=session, nodes=cluster.nodes, desired=lambda name: desired, vault=SimpleNamespace(trust=trust)
-    )
+    run: Any = Run(cluster, session)  # type: ignore[arg-type]
+    run.vault, run.desired = SimpleNamespace(trust=trust), lambda name: desired
     found = {c.path: c for c in held(run)}
     assert set(found) == set(texts)
     apiserver = found["/etc/kubernetes/pki/apiserver.crt"]
