@@ -11,11 +11,19 @@ import gevent
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
-from kubeup.deploy.phases import Part, Preflight, other_versions
+from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
+
+ETCD, APISERVER = "etcd.service", "kube-apiserver.service"
+
+PROBES = {
+    APISERVER: f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null",
+    ETCD: f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null",
+}
+"""What succeeds on a host on which the service of this name works: etcd only where a majority of it does."""
 
 GATE = 180
 """Seconds within which a node must work again."""
@@ -65,6 +73,37 @@ class OneByOne(Part):
             _wait(run, restarted, wait_until_it_works)
 
 
+@dataclass(frozen=True)
+class InTurn(Converge):
+    """As Converge; but a service of which several hosts are needed is restarted on those that serve one at a time.
+
+    Where it does not serve on more than one host, as when the cluster is new, it costs nothing. Those whose service
+    does not answer are done before the others: what is ill may need the change to work.
+    """
+
+    unit: str = ""
+
+    def run(self, run: Run) -> None:
+        changes = {name: change for name, change in self.changes(run).items() if change}
+        serving = [name for name in changes if self._serves(run, name) and self._restarts(changes[name])]
+        in_turn = [name for name in serving if not self._lacks(run, name)] if len(serving) > 1 else []
+        run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
+        for name in in_turn:
+            run.session.apply(self.title, {name: changes[name]}, run.vault)
+            _wait(run, [name], lambda run, name: wait_until(run, name, self._lacks))
+
+    def _serves(self, run: Run, name: str) -> bool:
+        state = run.readings[name].units.get(self.unit)
+        return state is not None and state.active == "active"
+
+    def _restarts(self, change: Change) -> bool:
+        return any(item.key == ("unit", self.unit) and item.action != "remove" for item in change.items)
+
+    def _lacks(self, run: Run, name: str) -> str:
+        output = run.session.shell(name, PROBES[self.unit], timeout=30)
+        return "" if output.ok else output.stderr.strip() or f"{self.unit} does not answer"
+
+
 def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> None:
     """Return once all of these nodes are through the gate. Raises NodeError."""
     if wrong := run.each("Works", names, lambda name: gate(run, name)):
@@ -72,16 +111,21 @@ def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> N
         raise NodeError("\n".join(told))
 
 
-def wait_until_it_works(run: Run, name: str, timeout: float = GATE) -> None:
+def wait_until(run: Run, name: str, lacks: Callable[[Run, str], str]) -> None:
+    """Return once a node lacks nothing. Raises NodeError with what it does, after GATE seconds."""
+    deadline = time.monotonic() + GATE
+    while wrong := lacks(run, name):
+        if time.monotonic() > deadline:
+            raise NodeError(f"{name} does not work within {GATE} s: {wrong}")
+        gevent.sleep(0.5)
+
+
+def wait_until_it_works(run: Run, name: str) -> None:
     """Return once a node's services work: its apiserver and etcd where it has them, all of etcd's members, its kubelet.
 
-    Raises NodeError with what does not, after ``timeout`` seconds.
+    Raises NodeError with what does not.
     """
-    deadline = time.monotonic() + timeout
-    while wrong := _lacks(run, name):
-        if time.monotonic() > deadline:
-            raise NodeError(f"{name} does not work within {timeout:.0f} s: {wrong}")
-        gevent.sleep(0.5)
+    wait_until(run, name, _lacks)
 
 
 def _restarts(change: Change) -> bool:
@@ -91,10 +135,8 @@ def _restarts(change: Change) -> bool:
 def _own_services(run: Run, name: str) -> str:
     """A script that succeeds when what the cluster depends on works on this node."""
     node = run.cluster.node(name)
-    parts = [f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null"] if node.is_master else []
-    if node in run.cluster.members:
-        parts.append(f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null")
-    return " && ".join(parts) or "true"
+    has = {APISERVER: node.is_master, ETCD: node in run.cluster.members}
+    return " && ".join(PROBES[unit] for unit in has if has[unit]) or "true"
 
 
 def _ill(run: Run, names: Sequence[str]) -> list[str]:
