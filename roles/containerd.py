@@ -35,11 +35,8 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             host=host,
         ),
     )
-    images = [
-        *image("pause", pause),
-        *image("probe", own_version("probe")),
-        *image("coredns", versions.coredns),
-    ]
+    in_use = {"pause": pause, "probe": own_version("probe"), "coredns": versions.coredns}
+    images = [resource for name, version in in_use.items() for resource in image(name, version)]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),
         *(
@@ -58,7 +55,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         # Not waited for: it takes seconds, and systemd starts the kubelet after it.
         unit(
             "kubeup-images.service",
-            render("containerd/images.service.j2", bin=BIN, folder=IMAGES),
+            render(
+                "containerd/images.service.j2",
+                bin=BIN,
+                folder=IMAGES,
+                references=[image_reference(name, version) for name, version in in_use.items()],
+            ),
             images,
             wait=False,
         ),

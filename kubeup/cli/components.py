@@ -48,7 +48,7 @@ def list_components() -> None:
 @app.command()
 def fetch(
     component: Annotated[
-        list[str] | None, typer.Argument(help="NAME or NAME=VERSION [default: all, in their default versions].")
+        list[str] | None, typer.Argument(help="NAME or NAME=VERSION (default: all, in their default versions).")
     ] = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64.")] = "amd64",
     release: Annotated[
