@@ -35,8 +35,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             host=host,
         ),
     )
-    in_use = {"pause": pause, "probe": own_version("probe"), "coredns": versions.coredns}
-    images = [resource for name, version in in_use.items() for resource in image(name, version)]
+    images = [
+        *image("pause", pause),
+        *image("probe", own_version("probe")),
+        *image("coredns", versions.coredns),
+    ]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),
         *(
@@ -55,12 +58,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         # Not waited for: it takes seconds, and systemd starts the kubelet after it.
         unit(
             "kubeup-images.service",
-            render(
-                "containerd/images.service.j2",
-                bin=BIN,
-                folder=IMAGES,
-                references=[image_reference(name, version) for name, version in in_use.items()],
-            ),
+            render("containerd/images.service.j2", bin=BIN, folder=IMAGES),
             images,
             wait=False,
         ),

@@ -56,14 +56,6 @@ def shop(cluster: Shared) -> Iterator[dict[str, str]]:
     cluster.kubectl("delete", "deployment/shop", "service/shop")
 
 
-def test_images_that_no_registry_has_are_never_collected(cluster: Shared) -> None:
-    for name in cluster.names:
-        images = json.loads(cluster.on(name, "crictl images -o json"))["images"]
-        pinned = {tag: image["pinned"] for image in images for tag in image["repoTags"] if "kubeup.local/" in tag}
-        assert len(pinned) == 3
-        assert set(pinned.values()) == {True}, pinned
-
-
 def test_pods_run_on_every_node(cluster: Shared, shop: dict[str, str]) -> None:
     assert shop["nodes"].split(",") == cluster.names
 
