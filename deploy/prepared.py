@@ -13,6 +13,8 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from kubeup.cluster import load
 from kubeup.components import DEFAULT_VERSIONS, Store
@@ -24,11 +26,15 @@ from kubeup.lab import create, destroy, this_process
 from kubeup.lab.image import ensure_image
 from kubeup.lab.prepared import known, made_of, prune, tag
 from kubeup.roles import base, containerd
+from kubeup.templates import text
 
 PHASES: list[Phase] = [Preflight(), Distribute(), Converge("Hosts", roles=[base, containerd])]
 
 ROLES = ("ai", "i")
 """The roles that have an image: hosts of others are made from the plain one, and get everything by `up`."""
+
+_TEMPLATES = ("base", "containerd")
+"""What these roles place files from."""
 
 Say = Callable[[str], None]
 
@@ -56,10 +62,19 @@ def ensure_prepared(versions: Mapping[str, str], say: Say) -> dict[str, str]:
 
 
 def _digest(plain: str, versions: Mapping[str, str], store: Store) -> str:
-    """Of the plain image, and of all bytes that `up` would send. What else differs, `up` changes: it is small."""
+    """Of the plain image, of all bytes that `up` would send, and of the files that it would place with them.
+
+    What else differs (a setting of the inventory's) `up` changes: it is small.
+    """
     wanted = {**DEFAULT_VERSIONS, **{name.replace("_", "-"): version for name, version in versions.items()}}
     held = sorted((a.name, a.arch, a.sha256) for a in store.entries() if wanted.get(a.component) == a.version)
-    return hashlib.sha256(json.dumps([plain, held]).encode()).hexdigest()[:12]
+    templates = [text(f"{folder}/{each.name}") for folder in _TEMPLATES for each in _files(folder)]
+    return hashlib.sha256(json.dumps([plain, held, templates]).encode()).hexdigest()[:12]
+
+
+def _files(folder: str) -> list[Traversable]:
+    """The templates in a folder, in an order that is always the same."""
+    return sorted(files("kubeup.templates").joinpath(folder).iterdir(), key=lambda file: file.name)
 
 
 def _make(images: Mapping[str, str], versions: Mapping[str, str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubeup.cli.display import Display
+from kubeup.cli.context import Json
+from kubeup.cli.display import Display, plain_stdout
 
 if TYPE_CHECKING:
     from kubeup.deploy.throwaway import Wanted
@@ -155,12 +157,15 @@ def start(
 
 
 @app.command("list")
-def list_labs() -> None:
+def list_labs(as_json: Json = False) -> None:
     """List the labs."""
     from kubeup.lab import labs
 
+    if as_json:
+        return plain_stdout(json.dumps([lab.as_data() for lab in labs()], indent=2))
     for lab in labs():
         typer.echo(f"{lab.name:<20} {len(lab.nodes)} hosts  {lab.inventory}")
+    return None
 
 
 @app.command()

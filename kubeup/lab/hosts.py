@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,14 @@ class Lab:
     def known_hosts(self) -> Path:
         """The public keys of the hosts, as their known_hosts file."""
         return self.folder / KNOWN_HOSTS
+
+    def as_data(self) -> dict[str, Any]:
+        """What other programs may want to know, as JSON has it."""
+        files = {"inventory": self.inventory, "key": self.key, "known_hosts": self.known_hosts}
+        if self.kubeconfig.exists():
+            files["kubeconfig"] = self.kubeconfig
+        nodes = [asdict(node) for node in self.nodes]
+        return {"name": self.name, "nodes": nodes, **{name: str(path) for name, path in files.items()}}
 
     def node(self, name: str) -> LabNode:
         """Return the host ``name``. Raises LabError when the lab has none of that name."""
