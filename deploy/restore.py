@@ -26,6 +26,7 @@ from kubeup.deploy.up import PHASES
 from kubeup.errors import HostsFailed, KubeupError, PreflightError, Problem
 from kubeup.host.difference import Item
 from kubeup.host.session import Output, failure
+from kubeup.roles.addons import APPLIED
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
 from kubeup.roles.etcd import DATA, HALT, peer_url
@@ -156,8 +157,8 @@ set -eu
 umask 077
 touch {HALT}
 sync {HALT}
-rm -f {VALIDATED}
-for unit in kube-controller-manager kube-scheduler kube-apiserver etcd; do
+rm -f {VALIDATED} {APPLIED}
+for unit in kubeup-addons kube-controller-manager kube-scheduler kube-apiserver etcd; do
     if systemctl cat $unit.service >/dev/null 2>&1; then systemctl stop $unit.service; fi
 done
 """
