@@ -106,6 +106,9 @@ def certificate(
     return Certificate(f"{stem}.crt", f"{stem}.key", spec, fingerprint)
 
 
+INGRESS_PORT = 80
+"""Where ingress is asked on its nodes, to know whether it works there."""
+
 BALANCER_PORT = 6444
 """Where each node's own balancer listens, on loopback; see the role balancer."""
 

@@ -5,6 +5,8 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -380,6 +382,76 @@ class Snapshots(Value):
     keep: int = Field(12, ge=1, le=1000)
 
 
+class AddressRange(Value):
+    """Addresses from ``first`` to ``last``. Written as ``FIRST-LAST``, as a network, or as one address."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return data
+        remedy = "write it like 10.10.103.200-10.10.103.219 or 10.10.103.192/27"
+        first, dash, last = (part.strip() for part in str(data).partition("-"))
+        try:
+            if dash:
+                ends = IPv4Address(first), IPv4Address(last)
+            else:
+                network = IPv4Network(first)  # of one address where it says no length
+                ends = network[0], network[-1]
+        except ValueError:
+            refuse(f"{str(data)!r} is not a range of IPv4 addresses", remedy)
+        if ends[0] > ends[1]:
+            refuse(f"{data} ends before it begins", f"write {last}-{first}")
+        return {"first": ends[0], "last": ends[1]}
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def __iter__(self) -> Iterator[IPv4Address]:  # type: ignore[override]  # not a model's fields
+        return (IPv4Address(number) for number in range(int(self.first), int(self.last) + 1))
+
+    def overlaps(self, network: IPv4Network) -> bool:
+        """Whether an address of the network is among these."""
+        return self.first <= network[-1] and network[0] <= self.last
+
+    def __str__(self) -> str:
+        """As MetalLB writes it too."""
+        return f"{self.first}-{self.last}"
+
+
+class MetalLB(Value):
+    """Services of type LoadBalancer: the ``addresses`` that they get, in the network of the ``nodes`` that answer for
+    them there (layer 2). No nodes mean all.
+    """
+
+    addresses: tuple[AddressRange, ...] = Field(min_length=1)
+    nodes: tuple[NodeName, ...] = ()
+
+
+class Traefik(Value):
+    """Ingress: on ports 80 and 443 of the ``nodes``; no nodes mean all that run users' pods."""
+
+    nodes: tuple[NodeName, ...] = ()
+
+
+class IngressVip(Value):
+    """An ``address`` that keepalived keeps on one of the ``nodes`` where ingress works; no nodes mean Traefik's."""
+
+    address: IPv4Address
+    nodes: tuple[NodeName, ...] = ()
+
+
+class Addons(Value):
+    """What a cluster has besides what Kubernetes itself needs."""
+
+    metallb: MetalLB | None = None
+    traefik: Traefik | None = None
+    ingress_vip: IngressVip | None = None
+
+
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -395,9 +467,23 @@ class Settings(Value):
     etcd: Etcd = Etcd()
     certificates: Certificates = Certificates()
     snapshots: Snapshots = Snapshots()
+    addons: Addons = Addons()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
+
+
+@dataclass(frozen=True)
+class VirtualAddress:
+    """An address that keepalived keeps on one of ``nodes``, one on which what it leads to works. ``name`` says whose.
+
+    ``router`` tells its group from others on the same network (VRRP's virtual router identifier): 1 to 255.
+    """
+
+    name: Literal["api", "ingress"]
+    address: IPv4Address
+    nodes: tuple[Node, ...]
+    router: int
 
 
 class Cluster(Settings):
@@ -446,6 +532,44 @@ class Cluster(Settings):
         own = {k: v for k in ("user", "port", "key") if (v := getattr(node, k)) is not None}
         # The paths are absolute or from the current folder by now, so validating them once more changes nothing.
         return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
+
+    @property
+    def announcing_nodes(self) -> tuple[Node, ...]:
+        """The nodes that answer for the addresses of LoadBalancers, as MetalLB's speakers."""
+        metallb = self.addons.metallb
+        return self._chosen(metallb.nodes, self.nodes) if metallb else ()
+
+    @property
+    def traefik_nodes(self) -> tuple[Node, ...]:
+        """The nodes on which Traefik takes traffic in."""
+        traefik = self.addons.traefik
+        return self._chosen(traefik.nodes, self.minions) if traefik else ()
+
+    @property
+    def ingress_nodes(self) -> tuple[Node, ...]:
+        """The nodes among which ingress' address moves."""
+        vip = self.addons.ingress_vip
+        return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
+
+    def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.name in names) if names else otherwise
+
+    @property
+    def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
+        """The addresses that move among nodes: the API's among the masters, the one for ingress among its nodes."""
+        ingress = self.addons.ingress_vip
+        wanted: list[tuple[Literal["api", "ingress"], IPv4Address, tuple[Node, ...]]] = []
+        if self.api.address:
+            wanted.append(("api", self.api.address, self.masters))
+        if ingress:
+            wanted.append(("ingress", ingress.address, self.ingress_nodes))
+        found: list[VirtualAddress] = []
+        for name, address, nodes in wanted:
+            router = int(address) % 255 + 1
+            if router in {other.router for other in found}:
+                router = router % 255 + 1
+            found.append(VirtualAddress(name, address, nodes, router))
+        return tuple(found)
 
     @property
     def kubernetes_service_ip(self) -> IPv4Address:

@@ -222,6 +222,27 @@ COMPONENTS: tuple[Component, ...] = (
         images=(Image("coredns", program="coredns", user=""),),
     ),
     *_versions(
+        "metallb",
+        ["0.15.2"],
+        programs={
+            "metallb-controller": "go.universe.tf/metallb/controller",
+            "metallb-speaker": "go.universe.tf/metallb/speaker",
+        },
+        # root in the speaker, because it opens raw sockets; a pod's securityContext can take everything else from it
+        images=(
+            Image("metallb-controller", program="metallb-controller"),
+            Image("metallb-speaker", program="metallb-speaker", user=""),
+        ),
+        variables={"go.universe.tf/metallb/internal/version.version": "{version}"},
+    ),
+    *_versions(
+        "traefik",
+        ["3.6.12"],
+        programs={"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        images=(Image("traefik", program="traefik", user=""),),  # root, because it binds ports 80 and 443
+        variables={"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
+    ),
+    *_versions(
         "kubernetes",
         ["1.35.4", "1.36.3"],
         programs={
