@@ -157,7 +157,7 @@ umask 077
 touch {HALT}
 sync {HALT}
 rm -f {VALIDATED}
-for unit in kube-controller-manager kube-scheduler kube-apiserver etcd; do
+for unit in kubeup-addons kube-controller-manager kube-scheduler kube-apiserver etcd; do
     if systemctl cat $unit.service >/dev/null 2>&1; then systemctl stop $unit.service; fi
 done
 """

@@ -303,7 +303,7 @@ class Rolling:
             self._controllers_work()
         if part == "node":
             wait_ready(self.run, name, timeout=GATE, version=versions.kubernetes, ignoring=tuple(ignoring))
-        if part == "addons" and name == self.run.cluster.masters[0].name:
+        if part == "addons" and name == self.run.cluster.masters[0].name and self.run.cluster.addons.coredns:
             Kubectl(self.run.cluster, self.run.session).checked(
                 f"kubectl -n kube-system rollout status --timeout={GATE}s deployment/coredns >&2", timeout=GATE + 15
             )

@@ -63,6 +63,12 @@ def own_version(component: str) -> str:
     return DEFAULT_VERSIONS[component]
 
 
+def version_of(cluster: Cluster, component: str) -> str:
+    """The version of a component in this cluster: the inventory's where it chooses one, else kubeup's own."""
+    chosen: str | None = getattr(cluster.versions, component.replace("-", "_"), None)
+    return chosen or own_version(component)
+
+
 def nofile(host: HostFacts) -> int:
     """The limit of open files for a service: what is wanted, or what a host that is a container may have at most."""
     return min(WANTED_NOFILE, host.nofile) if host.nofile else WANTED_NOFILE
