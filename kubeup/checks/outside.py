@@ -1,4 +1,4 @@
-"""The ways of clients outside: whether their addresses can be had, and, once they are set up, whether they lead there."""
+"""The ways of clients outside: whether the addresses can be had, and, once they are set up, whether they lead there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ for address in "$@"; do
 done
 sleep 1
 for address in "$@"; do
-    ip neigh show to "$address" | awk -v a="$address" '{for (i = 1; i < NF; i++) if ($i == "lladdr") {print a, $(i + 1); exit}}'
+    ip neigh show to "$address" |
+        awk -v a="$address" '{for (i = 1; i < NF; i++) if ($i == "lladdr") {print a, $(i + 1); exit}}'
 done
 """
 

@@ -46,6 +46,14 @@ PORTS: Mapping[int, tuple[str, str]] = {
     10256: ("nodes", "kube-proxy.service"),
 }
 
+ADDON_PORTS: Mapping[int, tuple[str, str]] = {
+    # port: (which nodes, as the cluster has them, image of the pods that listen there on their host's network)
+    80: ("traefik_nodes", "traefik"),
+    443: ("traefik_nodes", "traefik"),
+    7472: ("speakers", "metallb-speaker"),
+    7946: ("speakers", "metallb-speaker"),
+}
+
 LEFTOVERS = {
     # path that another way to install Kubernetes leaves: what placed by kubeup would explain it
     "/etc/kubernetes/manifests": None,
@@ -156,6 +164,16 @@ def ports(s: Subject) -> Iterator[tuple[str, str]]:
         if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not s.has_unit(unit):
             yield (
                 f"port {port} is taken, and {unit.removesuffix('.service')} needs it",
+                f"see what listens there: ss -ltnp 'sport = :{port}'",
+            )
+
+
+def addon_ports(s: Subject) -> Iterator[tuple[str, str]]:
+    for port, (where, image) in ADDON_PORTS.items():
+        ours = ("link", f"/opt/kubeup/images/{image}.tar") in s.reading.record
+        if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not ours:
+            yield (
+                f"port {port} is taken, and {image.partition('-')[0]} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
             )
 
@@ -275,6 +293,7 @@ CHECKS: tuple[Check, ...] = (
     address,
     networks,
     ports,
+    addon_ports,
     other_cluster,
     half_restored,
     container_runtime,

@@ -5,7 +5,6 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -341,76 +340,6 @@ class Snapshots(Value):
     keep: int = Field(12, ge=1, le=1000)
 
 
-class AddressRange(Value):
-    """Addresses from ``first`` to ``last``. Written as ``FIRST-LAST``, as a network, or as one address."""
-
-    first: IPv4Address
-    last: IPv4Address
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, data: Any) -> Any:
-        if isinstance(data, dict):
-            return data
-        remedy = "write it like 10.10.103.200-10.10.103.219 or 10.10.103.192/27"
-        first, dash, last = (part.strip() for part in str(data).partition("-"))
-        try:
-            if dash:
-                ends = IPv4Address(first), IPv4Address(last)
-            else:
-                network = IPv4Network(first)  # of one address where it says no length
-                ends = network[0], network[-1]
-        except ValueError:
-            refuse(f"{str(data)!r} is not a range of IPv4 addresses", remedy)
-        if ends[0] > ends[1]:
-            refuse(f"{data} ends before it begins", f"write {last}-{first}")
-        return {"first": ends[0], "last": ends[1]}
-
-    def __contains__(self, address: IPv4Address) -> bool:
-        return self.first <= address <= self.last
-
-    def __iter__(self) -> Iterator[IPv4Address]:  # type: ignore[override]  # not a model's fields
-        return (IPv4Address(number) for number in range(int(self.first), int(self.last) + 1))
-
-    def overlaps(self, network: IPv4Network) -> bool:
-        """Whether an address of the network is among these."""
-        return self.first <= network[-1] and network[0] <= self.last
-
-    def __str__(self) -> str:
-        """As MetalLB writes it too."""
-        return f"{self.first}-{self.last}"
-
-
-class MetalLB(Value):
-    """Services of type LoadBalancer: the ``addresses`` that they get, in the network of the ``nodes`` that answer for
-    them there (layer 2). No nodes mean all.
-    """
-
-    addresses: tuple[AddressRange, ...] = Field(min_length=1)
-    nodes: tuple[NodeName, ...] = ()
-
-
-class Traefik(Value):
-    """Ingress: on ports 80 and 443 of the ``nodes``; no nodes mean all that run users' pods."""
-
-    nodes: tuple[NodeName, ...] = ()
-
-
-class IngressVip(Value):
-    """An ``address`` that keepalived keeps on one of the ``nodes`` where ingress works; no nodes mean Traefik's."""
-
-    address: IPv4Address
-    nodes: tuple[NodeName, ...] = ()
-
-
-class Addons(Value):
-    """What a cluster has besides what Kubernetes itself needs."""
-
-    metallb: MetalLB | None = None
-    traefik: Traefik | None = None
-    ingress_vip: IngressVip | None = None
-
-
 class Settings(Value):
     """All that an inventory says of a cluster apart from its nodes. Every setting has a default."""
 
@@ -493,8 +422,13 @@ class Cluster(Settings):
         return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
 
     @property
+    def speakers(self) -> tuple[Node, ...]:
+        """The nodes that have a speaker of MetalLB."""
+        return self.nodes if self.addons.metallb else ()
+
+    @property
     def announcing_nodes(self) -> tuple[Node, ...]:
-        """The nodes that answer for the addresses of LoadBalancers, as MetalLB's speakers."""
+        """Those of them that answer for the addresses of LoadBalancers."""
         metallb = self.addons.metallb
         return self._chosen(metallb.nodes, self.nodes) if metallb else ()
 

@@ -173,10 +173,10 @@ def api_address(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
 
 
 def addon_nodes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
-    """The nodes that addons name are there, and run pods that are not the control plane's."""
+    """The nodes that addons name are there, and ingress' address has some to move among."""
     names = {n.name: n for n in nodes if n.role != Role.ETCD}
-    for addon in ("metallb", "traefik", "ingress_vip"):
-        chosen = getattr(getattr(settings.addons, addon), "nodes", ())
+    for addon in ("metallb", "traefik", "ingress-vip"):
+        chosen = getattr(getattr(settings.addons, addon.replace("-", "_")), "nodes", ())
         for index, name in enumerate(chosen):
             if name not in names:
                 yield Finding(
@@ -186,10 +186,17 @@ def addon_nodes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
                     frozenset({"addons", "nodes"}),
                 )
     vip, traefik = settings.addons.ingress_vip, settings.addons.traefik
+    if traefik and not traefik.nodes and nodes and not any(n.is_minion for n in nodes):
+        yield Finding(
+            (("addons", "traefik"), ("addons",)),
+            "traefik has no nodes: none runs users' pods",
+            "say nodes: [NAME, NAME] with those that shall take traffic in, or give a node the role i or ai",
+            frozenset({"addons", "nodes"}),
+        )
     if vip and not vip.nodes and not traefik:
         yield Finding(
-            (("addons", "ingress_vip"), ("addons",)),
-            "ingress_vip has no nodes to move among",
+            (("addons", "ingress-vip"), ("addons",)),
+            "ingress-vip has no nodes to move among",
             "say nodes: [NAME, NAME] with those where your ingress controller listens on port 80, or have traefik:",
             frozenset({"addons"}),
         )
@@ -197,8 +204,8 @@ def addon_nodes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
         for index, name in enumerate(vip.nodes):
             if name in names and name not in traefik.nodes:
                 yield Finding(
-                    (("addons", "ingress_vip", "nodes", index), ("addons", "ingress_vip", "nodes")),
-                    f"ingress_vip names the node {name}, on which traefik does not run",
+                    (("addons", "ingress-vip", "nodes", index), ("addons", "ingress-vip", "nodes")),
+                    f"ingress-vip names the node {name}, on which traefik does not run",
                     "take it out, or name it under traefik: nodes: too",
                     frozenset({"addons"}),
                 )
@@ -209,8 +216,8 @@ def outside_addresses(settings: Settings, nodes: Sequence[Node]) -> Iterator[Fin
     addons = settings.addons
     networks = (("service_cidr", settings.service_cidr), ("flannel_net", settings.flannel_net))
     if vip := addons.ingress_vip:
-        at: tuple[Key, ...] = (("addons", "ingress_vip", "address"), ("addons", "ingress_vip"))
-        said = f"ingress_vip's address {vip.address}"
+        at: tuple[Key, ...] = (("addons", "ingress-vip", "address"), ("addons", "ingress-vip"))
+        said = f"ingress-vip's address {vip.address}"
         remedy = "use a free address of its nodes' network"
         if vip.address.is_loopback or vip.address.is_multicast or vip.address.is_unspecified:
             yield Finding(at, f"{said} is none that clients can reach", remedy, frozenset({"addons"}))
@@ -239,7 +246,7 @@ def outside_addresses(settings: Settings, nodes: Sequence[Node]) -> Iterator[Fin
         if settings.api.address:
             taken.append(("the API's", settings.api.address, ("api", "address"), "api"))
         if vip:
-            taken.append(("ingress_vip's", vip.address, ("addons", "ingress_vip", "address"), "addons"))
+            taken.append(("ingress-vip's", vip.address, ("addons", "ingress-vip", "address"), "addons"))
         for whose, address, key, setting in taken:
             if address in addresses:
                 what = f"{said} contain {address}, {whose}"

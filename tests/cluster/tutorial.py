@@ -1,9 +1,9 @@
 """A tutorial as a test: its files are written, its commands run, and what they print compared with what it shows.
 
 In the Markdown a file is a fenced block whose first line is a comment with its name (``# web.yaml``), and a command a
-line of a ``console`` block that begins with ``$``; what follows up to the next is its output. Names, addresses and times
-that differ from run to run are made the same on both sides before they are compared, and so is the order of lines.
-With KUBEUP_WRITE_TUTORIAL set, what the commands print is written into the file instead.
+line of a ``console`` block that begins with ``$``; what follows up to the next is its output. Names, addresses and
+times that differ from run to run are made the same on both sides before they are compared, and so is the order of
+lines. With KUBEUP_WRITE_TUTORIAL set, what the commands print is written into the file instead.
 """
 
 from __future__ import annotations
