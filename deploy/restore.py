@@ -28,6 +28,7 @@ from kubeup.host.difference import Item
 from kubeup.host.session import Output, failure
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
+from kubeup.roles.addons import APPLIED
 from kubeup.roles.etcd import DATA, HALT, peer_url
 from kubeup.roles.flannel import ETCD_PREFIX
 
@@ -156,7 +157,7 @@ set -eu
 umask 077
 touch {HALT}
 sync {HALT}
-rm -f {VALIDATED}
+rm -f {VALIDATED} {APPLIED}
 for unit in kubeup-addons kube-controller-manager kube-scheduler kube-apiserver etcd; do
     if systemctl cat $unit.service >/dev/null 2>&1; then systemctl stop $unit.service; fi
 done

@@ -24,6 +24,8 @@ from kubeup.templates import render, text
 WHERE: Where = "masters"
 
 FOLDER = "/etc/kubernetes/addons"
+APPLIED = "/var/lib/kubeup/addons"
+"""On masters: the digest of what was applied last. Without it, it is applied again, whatever the cluster holds."""
 OBJECTS = f"{FOLDER}/objects"
 """The objects that addons have: a line for each, ADDON KIND NAMESPACE NAME."""
 

@@ -10,7 +10,7 @@ set -u
 export KUBECACHEDIR=/var/lib/kubeup/kubectl
 folder=/etc/kubernetes/addons
 applied=/var/lib/kubeup/addons # the digest of what this master has applied last
-here=/run/kubeup-addons
+here=/run/kubeup-addons # its unit's, gone after a boot
 # How long an addon that cannot be applied is tried again: its CRDs or webhooks may still be on their way.
 patience=180
 
@@ -21,13 +21,13 @@ note() { # the lines of a file, as a manifest
     sed 's/^/    /' "$1"
 }
 
+cd "$here" || exit 1
 digest=$(cat "$folder"/* | sha256sum)
 # After a boot nothing is applied that this master has applied before: it may have been off while the inventory changed.
-if mkdir "$here" 2>/dev/null && [ "$(cat "$applied" 2>/dev/null)" = "$digest" ]; then
-    exit 0
-fi
-cd "$here" || exit 1
+# Whoever restarts the unit then means it.
+[ -e booted ] || [ "$(cat "$applied" 2>/dev/null)" != "$digest" ] || exec touch booted
 rm -f ./*
+touch booted
 
 # The API may still be starting, here or on another master.
 until kubectl -n kube-system get configmap kubeup-addons --ignore-not-found -o 'jsonpath={.data.objects}' >old; do
