@@ -40,7 +40,7 @@ spec:
 """
 
 
-SECRET = """
+CERTIFIED = """
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=web.example.com \\
     -addext subjectAltName=DNS:web.example.com -keyout key -out crt 2>/dev/null
 kubectl create secret tls web-tls --dry-run=client -o yaml --cert crt --key key
@@ -93,7 +93,7 @@ def site(cluster: WithIngress, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A web site behind an Ingress; what its certificate is checked by."""
     folder = tmp_path_factory.mktemp("tls")
     secret = subprocess.run(
-        ["sh", "-ec", SECRET],
+        ["sh", "-ec", CERTIFIED],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
