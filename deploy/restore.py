@@ -26,9 +26,9 @@ from kubeup.deploy.up import PHASES
 from kubeup.errors import HostsFailed, KubeupError, PreflightError, Problem
 from kubeup.host.difference import Item
 from kubeup.host.session import Output, failure
+from kubeup.roles.addons import APPLIED
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
-from kubeup.roles.addons import APPLIED
 from kubeup.roles.etcd import DATA, HALT, peer_url
 from kubeup.roles.flannel import ETCD_PREFIX
 

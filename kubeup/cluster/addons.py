@@ -16,6 +16,8 @@ from kubeup.cluster.values import Value, refuse
 def _switch(value: Any) -> Any:
     """What stands behind an addon's name: ``on``, ``off``, or its settings."""
     words: dict[str, Any] = {"on": {}, "yes": {}, "true": {}, "off": None, "no": None, "false": None}
+    if isinstance(value, bool):  # where it does not come from an inventory, whose scalars are texts
+        return {} if value else None
     return words.get(value, value) if isinstance(value, str) else value
 
 

@@ -111,3 +111,11 @@ def test_pods_live_on_while_their_hosts_services_restart(cluster: Shared) -> Non
         assert cluster.on(worker, process) == before
     finally:
         cluster.kubectl("delete", "pod/lives-on", "--wait=false")
+
+
+def test_images_that_are_in_no_registry_are_not_cleared_away(cluster: Shared) -> None:
+    """As the kubelet does where a disk is nearly full: it deletes what no pod uses just now."""
+    for name in cluster.names:
+        cluster.on(name, "crictl rmi --prune >/dev/null")
+        images = cluster.on(name, "crictl images")
+        assert [image for image in ("coredns", "pause", "probe") if f"kubeup.local/{image} " not in images] == []
