@@ -16,7 +16,7 @@ from urllib.parse import quote
 import gevent
 import httpx
 
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
 from kubeup.cluster import Cluster, api_endpoint
 from kubeup.cluster.manifests import OWNER
@@ -128,8 +128,8 @@ def nodes_ready(proof: Proof) -> str:
         if name not in nodes:
             wrong.append(f"{name} has not registered with the API")
             continue
-        ready = next((c for c in nodes[name]["status"].get("conditions", []) if c["type"] == "Ready"), None)
-        if ready is None:
+        ready = condition(nodes[name]["status"], "Ready")
+        if not ready:
             wrong.append(f"{name}'s kubelet has never reported (see journalctl -u kubelet there)")
         elif ready["status"] != "True":
             wrong.append(f"{name} is not Ready: {ready['message']}")
@@ -205,7 +205,7 @@ def pod_on_every_node(proof: Proof) -> str:
     )
     items = json.loads(output.stdout)["items"] if output.stdout else []
     for item in items:
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        ready = condition(item["status"], "Ready").get("status") == "True"
         match item["kind"], item["metadata"]["name"], item["metadata"].get("labels", {}).get("app"):
             case "Pod", _, "on-every-node" if ready:
                 proof.pods[item["spec"]["nodeName"]] = item["status"]["podIP"]
@@ -229,9 +229,9 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
             if state in status["state"]:
                 detail = status["state"][state]
                 return f"{name}: {detail.get('reason', state)} {detail.get('message', '')}".strip()
-    for condition in pod["status"].get("conditions", []):
-        if condition["status"] != "True" and condition.get("message"):
-            return f"{name}: {condition['message']}"
+    for told in pod["status"].get("conditions", []):
+        if told["status"] != "True" and told.get("message"):
+            return f"{name}: {told['message']}"
     return ""
 
 
@@ -402,7 +402,7 @@ def _is_ready(one: dict[str, Any], whole: bool) -> bool:
     Where not all nodes are looked at, some may be dead: it is enough then that a Deployment serves.
     """
     spec, status = one["spec"], one.get("status", {})
-    available = any(c["type"] == "Available" and c["status"] == "True" for c in status.get("conditions", []))
+    available = condition(status, "Available").get("status") == "True"
     if one["kind"] == "APIService" or (one["kind"] == "Deployment" and not whole):
         return available
     if not whole:
