@@ -158,10 +158,11 @@ class Clean:
             run.session.apply(self.title, {self.name: removal(run, self.name)}, run.vault)
 
 
-# $1: the node, $2: the selector of its pods. Its lease goes with the Node object, which owns it.
-_FORGET = """
+# $1: the node. Its lease goes with the Node object, which owns it. Its pods go at once: else their controllers would
+# wait for minutes before they start others.
+FORGET = """
 kubectl delete node "$1" --ignore-not-found --timeout=60s >&2 || exit 1
-kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --ignore-not-found >&2
+kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --wait=false --ignore-not-found >&2
 """
 
 # Makes the Node object anew, with what the inventory says of the node: its kubelet could not set that by itself.
@@ -193,7 +194,7 @@ class Forget:
     def run(self, run: Run) -> None:
         kubectl = Kubectl(run.cluster, run.session, avoid=self.name)
         run.hold()
-        script = _FORGET + (_REGISTER if self.comes_again else "")
+        script = FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
         if run.cluster.flannel.store == "etcd" and self.address:
             master = next(master for master in run.masters if master.name != self.name)
