@@ -11,6 +11,7 @@ from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
 from kubeup.checks.validation import validate
 from kubeup.deploy.members import check_members
+from kubeup.deploy.path import measure
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
@@ -62,6 +63,7 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
+        measure(run)
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         _refuse_expired(run)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)

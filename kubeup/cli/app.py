@@ -84,9 +84,11 @@ def plan(
     from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
+    from kubeup.deploy.path import measure
     from kubeup.deploy.phases import other_versions
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
+        measure(run)
         preflight(run.cluster, run.readings, run.changes, run.vault)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if as_json:
