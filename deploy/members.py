@@ -376,7 +376,7 @@ class Wanted:
     @property
     def first_start(self) -> str:
         """What they start a new cluster with."""
-        return _first_start(((s.name, s.peer_url) for s in self.seats), "new")
+        return first_start(((s.name, s.peer_url) for s in self.seats), "new")
 
     def steps(self, answers: Mapping[str, Answer]) -> list[Step]:
         """What is to be done, when the members say this.
@@ -496,7 +496,7 @@ class Members:
         now = _living(run, without=name)[1]
         member = next(m for m in now if url in m.peer_urls)
         everybody = ((m.name or (name if m is member else f"member-{m.id:x}"), m.peer_urls[0]) for m in now)
-        run.on([name], _CLEAR if step.clear else _WRITE, FIRST_START, _first_start(everybody, "existing"))
+        run.on([name], _CLEAR if step.clear else _WRITE, FIRST_START, first_start(everybody, "existing"))
         part = run.changes[name].part(_goes_first)
         run.session.place(self.title, name, part, run.vault)
         run.placed |= {(name, item.key) for item in part.items}
@@ -550,7 +550,8 @@ def _differing(run: Run, name: str) -> set[Key]:
     return {item.key for item in run.changes[name].items}
 
 
-def _first_start(peers: Any, state: str) -> str:
+def first_start(peers: Any, state: str) -> str:
+    """What a member starts with the first time, of (name, peer URL) of all; ``state``: new or existing."""
     cluster = ",".join(f"{name}={url}" for name, url in peers)
     return f"ETCD_INITIAL_CLUSTER={cluster}\nETCD_INITIAL_CLUSTER_STATE={state}\n"
 

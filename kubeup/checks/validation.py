@@ -22,13 +22,15 @@ from kubeup.cluster import Cluster, api_endpoint
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
-from kubeup.templates import render
+from kubeup.templates import render, text
 
 PROBE = "/opt/kubeup/bin/kubeup-probe"
 LABEL = "kubeup.dev/validation=true"
 
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
+STARTED = 20
+"""Seconds that a service may take to start, which may have been told so just now."""
 PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
@@ -166,15 +168,13 @@ def services_run(proof: Proof) -> str:
     """All units of the cluster run on their hosts, and do not restart again and again."""
 
     def ask(name: str) -> None:
-        # The record says which units are ours.
-        script = (
-            "systemctl list-units --all --plain --no-legend "
-            "$(awk -F'\t' '$1==\"unit\" {print $2}' /var/lib/kubeup/record | sort -u)"
-        )
-        lines = proof.session.shell(name, script).stdout.splitlines()
-        broken = [line.split()[0] for line in lines if line.split()[2] not in ("active", "activating")]
+        output = proof.session.shell(name, text("validation/services.sh"), str(STARTED), timeout=STARTED + 30)
+        found = [line.split(" ", 1) for line in output.stdout.splitlines()]
+        broken = [unit for kind, unit in found if kind == "unit"]
+        full = [path for kind, path in found if kind == "full"]
         if broken:
-            raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
+            space = f"; less than 64 MiB are free in {', '.join(full)}" if full else ""
+            raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]}){space}")
 
     proof.on_each([host.name for host in proof.cluster.hosts], ask)
     return "all services run"

@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from kubeup.checks.etcdctl import Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.cli.display import age
 from kubeup.cluster import Node, api_endpoint
@@ -44,6 +45,7 @@ def gather(run: Run) -> dict[str, Any]:
         "etcd": {
             "members": len(run.cluster.members),
             "reachable": sum(member in run.nodes for member in run.cluster.members),
+            "unhealthy": _unhealthy(run),
         },
         "snapshots": newest(run.session, [host.name for host in run.cluster.members if host in run.nodes]),
         "nodes": [
@@ -51,6 +53,21 @@ def gather(run: Run) -> dict[str, Any]:
             for node in run.cluster.hosts
         ],
         "not_in_the_inventory": sorted(ready.keys() - known),
+    }
+
+
+def _unhealthy(run: Run) -> dict[str, str]:
+    """The members of etcd that are not as they should be, and what etcd says of each."""
+    if not run.cluster.members:  # etcd is not kubeup's
+        return {}
+    try:
+        found = Etcdctl(run.cluster, run.session).members()
+    except HostsFailed:
+        return {member.name: "does not answer" for member in run.cluster.members}
+    return {
+        member.name or member.endpoint: ", ".join([*filter(None, [member.error]), *member.alarms])
+        for member in found
+        if not member.healthy or member.alarms
     }
 
 
@@ -120,6 +137,18 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _about_etcd(facts: dict[str, Any]) -> list[str]:
+    """One line where not all of etcd's members are well."""
+    unhealthy: dict[str, str] = facts["etcd"]["unhealthy"]
+    if not unhealthy:
+        return []
+    members = facts["etcd"]["members"]
+    which = "; ".join(f"{name} is not{f' ({why})' if why else ''}" for name, why in unhealthy.items())
+    return [
+        f"etcd: {max(members - len(unhealthy), 0)} of {members} members are healthy; {which} (see kubeup etcd status)"
+    ]
+
+
 def _about_masters(facts: dict[str, Any]) -> list[str]:
     """One line about several masters, and one when they are too few."""
     masters = facts["masters"]
@@ -140,7 +169,12 @@ def _about_masters(facts: dict[str, Any]) -> list[str]:
 
 def as_text(facts: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}", *_about_masters(facts), ""]
+    lines = [
+        f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}",
+        *_about_masters(facts),
+        *_about_etcd(facts),
+        "",
+    ]
     lines.append(f"{'NODE':<22}{'ROLE':<6}{'ADDRESS':<17}{'STATE':<10}{'DIFFERENCES':<13}CERTIFICATES UNTIL")
     for node in facts["nodes"]:
         until = min(node["certificates"].values(), default="-")

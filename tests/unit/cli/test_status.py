@@ -32,7 +32,7 @@ def facts(nodes: list[dict[str, Any]], holder: str = "", reachable: int = 3) -> 
         "masters": [
             {"name": n["name"], "ready": "unreachable" not in n, "has_address": n["name"] == holder} for n in masters
         ],
-        "etcd": {"members": len(masters), "reachable": reachable},
+        "etcd": {"members": len(masters), "reachable": reachable, "unhealthy": {}},
         "nodes": nodes,
         "not_in_the_inventory": [],
         "snapshots": {},
@@ -63,5 +63,13 @@ def test_fewer_than_the_quorum() -> None:
 
 def test_an_etcd_that_is_not_ours_has_no_quorum_to_look_at() -> None:
     many = facts([node("n1"), node("n2")])
-    many["etcd"] = {"members": 0, "reachable": 0}
+    many["etcd"] = {"members": 0, "reachable": 0, "unhealthy": {}}
     assert "the API is down" not in as_text(many)
+
+
+def test_a_member_that_is_not_healthy_is_named() -> None:
+    many = facts([node("n1"), node("n2"), node("n3")])
+    assert "healthy" not in as_text(many)
+    many["etcd"]["unhealthy"] = {"n3": "context deadline exceeded"}
+    said = "etcd: 2 of 3 members are healthy; n3 is not (context deadline exceeded) (see kubeup etcd status)"
+    assert said in as_text(many).splitlines()
