@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from kubeup.checks.deep.ground import (
+    ON_ANY_HOST,
     UNSCHEDULED,
     Ground,
     Object,
@@ -21,6 +22,8 @@ from kubeup.checks.deep.ground import (
 )
 from kubeup.checks.validation import STAND_IN, CheckFailed
 
+ALL = [{"operator": "Exists"}]
+"""Of a pod that tolerates every taint."""
 ACTS_WITHIN = 15
 """Seconds within which a controller must have done what it is for."""
 
@@ -81,11 +84,21 @@ def replication(ground: Ground) -> str:
 
 def endpoints(ground: Ground) -> str:
     """Endpoints and EndpointSlices of a Service hold the addresses of its ready pods, and follow them."""
-    # These pods have no node and no network; their addresses are of a range for examples (RFC 5737).
+    # These pods run nowhere; their addresses are of a range for examples (RFC 5737). Their node has to be there.
     pods = {"one": "192.0.2.1", "two": "192.0.2.2"}
+    node = ground.stand_in("a")
     ground.make(
+        node,
         account(),
-        *(pod(name, labels={"app": "web"}, **UNSCHEDULED) for name in pods),
+        *(
+            pod(
+                name,
+                labels={"app": "web", STAND_IN: "true"},
+                nodeName=node["metadata"]["name"],
+                tolerations=[{"operator": "Exists"}],
+            )
+            for name in pods
+        ),
         {
             "apiVersion": "v1",
             "kind": "Service",
@@ -129,7 +142,7 @@ def endpoints(ground: Ground) -> str:
     ground.until(ACTS_WITHIN, lambda: hold(*pods.values()))
     report("one", False)
     ground.until(ACTS_WITHIN, lambda: hold(pods["two"]))
-    ground.sure('kubectl -n "$1" delete pod two --wait=false >&2', ground.namespace)
+    ground.sure('kubectl -n "$1" delete pod two --force --grace-period=0 >&2 2>/dev/null', ground.namespace)
     ground.until(ACTS_WITHIN, lambda: hold())
     return "they hold the ready pods of a Service, and follow when one is not ready or goes"
 
@@ -241,7 +254,7 @@ def jobs(ground: Ground) -> str:
                 "template": {
                     "spec": pod_spec(
                         restartPolicy="Never",
-                        tolerations=[{"operator": "Exists"}],
+                        **ON_ANY_HOST,
                         containers=[container(command=["/kubeup-probe", *command])],
                     )
                 },

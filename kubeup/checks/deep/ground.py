@@ -68,12 +68,19 @@ class Pods:
     nodes: Sequence[str]
     _lock: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(1))
     _made: Mapping[str, str] | None = None
+    _failed: CheckFailed | None = None
 
     def on(self, ground: Ground) -> Mapping[str, str]:
         """Them, once they are ready. Raises CheckFailed."""
         with self._lock:
+            if self._failed:
+                raise self._failed
             if self._made is None:
-                self._made = self._make(ground)
+                try:
+                    self._made = self._make(ground)
+                except CheckFailed as failed:
+                    self._failed = failed
+                    raise
         return self._made
 
     def _make(self, ground: Ground) -> Mapping[str, str]:
@@ -224,6 +231,18 @@ def pod(name: str, labels: Mapping[str, str] | None = None, **spec: Any) -> Obje
         "spec": pod_spec(**spec),
     }
 
+
+ON_ANY_HOST: dict[str, Any] = {
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [{"matchExpressions": [{"key": STAND_IN, "operator": "DoesNotExist"}]}]
+            }
+        }
+    },
+}
+"""Of a pod that may run on any node that a host stands behind, whatever its taints."""
 
 UNSCHEDULED: dict[str, Any] = {"schedulerName": "kubeup.dev/nobody"}
 """Of a pod that is only to be there: it is never given a node."""

@@ -95,10 +95,17 @@ def run_deep(
         results[deep.name] = _run(deep, ground, within)
         seen(results[deep.name])
 
+    def one_by_one() -> None:
+        # These are soon done, and talk to hosts by themselves, of which each lets us have ten sessions at once.
+        for deep in chosen:
+            if deep.space == "none":
+                one(deep)
+
     # A namespace for each check, so that none sees another's pods, quota or deletion.
     spaces = [f"{base}-{'pods' if deep.space == 'pods' else deep.name}" for deep in chosen if deep.space != "none"]
     with _ground(kubectl, spaces):
-        jobs = [gevent.spawn(one, deep) for deep in chosen]
+        jobs = [gevent.spawn(one, deep) for deep in chosen if deep.space != "none"]
+        jobs.append(gevent.spawn(one_by_one))
         try:
             gevent.joinall(jobs, raise_error=True)
         finally:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeup.checks.deep.ground import Ground, Object, account, condition, container, pod
+from kubeup.checks.deep.ground import ON_ANY_HOST, Ground, Object, account, condition, container, pod
 from kubeup.checks.validation import CheckFailed
 
 DECIDES_WITHIN = 15
@@ -84,7 +84,7 @@ def _judge(wrong: list[str]) -> None:
 
 def places(ground: Ground) -> str:
     """A pod that says nothing of where it wants to be gets a node."""
-    found = _decided(ground, pod("anywhere", tolerations=[{"operator": "Exists"}]))
+    found = _decided(ground, pod("anywhere", **ON_ANY_HOST))
     chosen = found["anywhere"]
     if not chosen.node:
         raise CheckFailed(f"a pod without wishes gets no node: {chosen.refusal}")
