@@ -85,13 +85,15 @@ class Lock:
         transport = client.get_transport()
         if transport is None:
             raise KubeupError(f"{name}: the SSH connection is closed")
-        channel = transport.open_session(timeout=_ANSWER)
-        channel.settimeout(_ANSWER)
-        channel.exec_command(privileged(SCRIPT, self._who, str(DEAD), name="kubeup-lock").get_raw_value())
         try:
+            channel = transport.open_session(timeout=_ANSWER)
+            channel.settimeout(_ANSWER)
+            channel.exec_command(privileged(SCRIPT, self._who, str(DEAD), name="kubeup-lock").get_raw_value())
             line = str(channel.makefile("r").readline()).strip()
         except TimeoutError:
             line = ""
+        except BROKEN as error:
+            raise KubeupError(f"{name}: the connection broke: {error or type(error).__name__}") from error
         word, _, mark = line.partition("\t")
         if word == "held":
             self._channels[name] = channel
