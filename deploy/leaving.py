@@ -9,7 +9,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import Cluster, Node, Role
 from kubeup.deploy.destroy import removal
 from kubeup.deploy.drain import DRAIN_TIMEOUT, cordon, drain
-from kubeup.deploy.members import Member, members, remove_member, why_not_remove
+from kubeup.deploy.members import Peer, members, remove_member, why_not_remove
 from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError, PreflightError, Problem
@@ -99,7 +99,7 @@ class Quorum:
             now = [other for other in now if other.id != member.id]
 
 
-def member_of(cluster: Cluster, now: Sequence[Member], name: str) -> Member | None:
+def member_of(cluster: Cluster, now: Sequence[Peer], name: str) -> Peer | None:
     """The node's member of etcd."""
     urls = [f"https://{node.address}:2380" for node in cluster.members if node.name == name]
     return next((m for m in now if m.name == name or (urls and urls[0] in m.peer_urls)), None)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from kubeup.checks.etcdctl import Etcdctl, MemberState, own_members
+from kubeup.checks.etcdctl import Etcdctl, Member, own_members
 from kubeup.cluster import Cluster
 from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.session import Output, Session, failure
@@ -146,7 +146,7 @@ def defrag(
     return results
 
 
-def _when_healthy(etcdctl: Etcdctl, name: str) -> MemberState:
+def _when_healthy(etcdctl: Etcdctl, name: str) -> Member:
     """The member, once all are healthy. Raises KubeupError."""
     deadline = time.monotonic() + HEALTHY_AGAIN
     while True:

@@ -23,7 +23,7 @@ ALARMS = {1: "NOSPACE", 2: "CORRUPT"}  # etcd's api/etcdserverpb/rpc.proto, Alar
 
 
 @dataclass(frozen=True)
-class MemberState:
+class Member:
     """One member of etcd as it shows itself. Sizes in bytes; what an unhealthy one does not tell is 0 or empty.
 
     ``in_use`` is what the database would take after `defrag`; at ``quota`` etcd takes no more writes.
@@ -81,7 +81,7 @@ class Etcdctl:
             raise HostsFailed("asking etcd", [failure(name, f"etcdctl {' '.join(arguments)}", output)])
         return output.stdout
 
-    def members(self) -> list[MemberState]:
+    def members(self) -> list[Member]:
         """All members, healthy or not, in the order of their names. Raises HostsFailed when none answers."""
         # Serializable: also a member that has lost its quorum knows who the others are.
         asker, output = self.run_on_any("member", "list", "--consistency=s", "--write-out=json")
@@ -122,7 +122,7 @@ def described(
     status: Sequence[Mapping[str, Any]],
     health: Sequence[Mapping[str, Any]],
     alarms: Sequence[Mapping[str, Any]],
-) -> list[MemberState]:
+) -> list[Member]:
     """Members from what etcdctl prints as JSON for `member list`, `endpoint status` and `health`, and `alarm list`."""
     states = {entry["Status"]["header"]["member_id"]: entry["Status"] for entry in status}
     healths = {entry["endpoint"]: entry for entry in health}
@@ -135,7 +135,7 @@ def described(
         # A learner takes no client's requests, so its health cannot be asked for: that it answers has to do.
         learner = bool(member.get("isLearner"))
         found.append(
-            MemberState(
+            Member(
                 name=member.get("name", ""),
                 id=f"{own:x}",
                 endpoint=endpoint,

@@ -15,7 +15,7 @@ from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_
 from kubeup.cli.display import Display, plain_stdout
 
 if TYPE_CHECKING:
-    from kubeup.checks.etcdctl import MemberState
+    from kubeup.checks.etcdctl import Member
     from kubeup.cluster import Cluster
     from kubeup.host.session import Session
 
@@ -49,7 +49,7 @@ def status(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False,
             raise typer.Exit(1)
 
 
-def as_data(members: Sequence[MemberState]) -> dict[str, Any]:
+def as_data(members: Sequence[Member]) -> dict[str, Any]:
     """What `kubeup etcd status --json` prints. Sizes are in bytes."""
     return {
         "healthy": sum(member.healthy for member in members),
@@ -58,7 +58,7 @@ def as_data(members: Sequence[MemberState]) -> dict[str, Any]:
     }
 
 
-def as_text(members: Sequence[MemberState]) -> str:
+def as_text(members: Sequence[Member]) -> str:
     """The same for people."""
     data = as_data(members)
     count = f"{len(members)} member{'' if len(members) == 1 else 's'}"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from kubeup.checks.deep.ground import Ground, Lasting
-from kubeup.checks.etcdctl import Etcdctl, MemberState
+from kubeup.checks.etcdctl import Etcdctl, Member
 from kubeup.checks.validation import CheckFailed
 from kubeup.errors import HostsFailed
 
@@ -19,7 +19,7 @@ CLOCKS = 1.0
 """Seconds by which clocks may differ: etcd warns from there on (rafthttp, probing_status.go)."""
 
 
-def judge_members(members: Sequence[MemberState]) -> list[str]:
+def judge_members(members: Sequence[Member]) -> list[str]:
     """What is wrong with etcd."""
     wrong = []
     for member in members:
