@@ -71,6 +71,12 @@ def run_flags(process_status: str, has_modules: bool) -> tuple[str, ...]:
     return (*_COMMON_FLAGS, *(_CAPABILITIES if lacks else _PRIVILEGED), *modules)
 
 
+def flags_here() -> tuple[str, ...]:
+    """Return the flags of ``docker run`` that make a host on this machine."""
+    status = Path("/proc/self/status")
+    return run_flags(status.read_text() if status.exists() else "", Path("/lib/modules").is_dir())
+
+
 @dataclass(frozen=True)
 class Lab:
     """A set of throwaway hosts.
@@ -309,8 +315,7 @@ def _start(lab: Lab, nodes: Sequence[LabNode], images: Mapping[str, str]) -> Non
 
     ``images`` are what each role's hosts are made from.
     """
-    status = Path("/proc/self/status")
-    flags = run_flags(status.read_text() if status.exists() else "", Path("/lib/modules").is_dir())
+    flags = flags_here()
     there = {node.name for node in lab.nodes}
     authorized = lab.key.with_suffix(".pub").read_text()
 
