@@ -206,7 +206,9 @@ def create(
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
-    plain = ensure_image(say)
+    images = dict(images or {})
+    if without := set(wanted) - images.keys():
+        images |= dict.fromkeys(without, ensure_image(say))
     started = time.monotonic()
     network = _PREFIX + name
     made = name in _networks()
@@ -220,7 +222,7 @@ def create(
     make_key(lab.key)
     say(f"lab {name}: starting {_hosts(nodes)} in {subnet}")
     lab.known_hosts.write_text("")
-    _start(lab, nodes, dict.fromkeys(wanted, plain) | dict(images or {}))
+    _start(lab, nodes, images)
     if not lab.inventory.exists():
         of_nodes = dict(zip((node.name for node in nodes), more, strict=False))
         lab.inventory.write_text(inventory_text(name, nodes, settings or {}, of_nodes))
