@@ -141,7 +141,7 @@ def load(
 
 @app.command()
 def start(
-    name: Annotated[str | None, typer.Argument(help="The lab [default: all].")] = None,
+    name: Annotated[str | None, typer.Argument(help="The lab (default: all).")] = None,
     install: Annotated[
         bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
     ] = False,

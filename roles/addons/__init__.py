@@ -14,9 +14,10 @@ from typing import Protocol
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.manifests import Object, owned
 from kubeup.cluster.trust import Trust
+from kubeup.components.catalogue import maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.addons import coredns, metrics_server
+from kubeup.roles.addons import coredns, metallb, metrics_server, traefik
 from kubeup.roles.common import ROOT, Where
 from kubeup.templates import render, text
 
@@ -36,10 +37,10 @@ class Addon(Protocol):
         """Its objects as YAML, by the addon's name; none where it is off."""
 
     def images(self, cluster: Cluster) -> Mapping[str, Sequence[Node]]:
-        """The components whose images its pods are of, each with the nodes where those may run; none when off."""
+        """The images its pods are of, by name, each with the nodes where those may run; none when it is off."""
 
 
-ADDONS: tuple[Addon, ...] = (coredns, metrics_server)
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik)
 """All addons, in the order in which they are applied."""
 
 
@@ -51,14 +52,19 @@ def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
     return texts
 
 
-def components(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
-    """The components that the addons of this cluster need, by images on any node, or on this one."""
+def images(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
+    """The images that the addons of this cluster need, on any node or on this one."""
     found: dict[str, None] = {}
     for addon in ADDONS:
-        for component, nodes in addon.images(cluster).items():
+        for name, nodes in addon.images(cluster).items():
             if node is None or node in nodes:
-                found[component] = None
+                found[name] = None
     return tuple(found)
+
+
+def components(cluster: Cluster) -> tuple[str, ...]:
+    """The components that the addons of this cluster need."""
+    return tuple(dict.fromkeys(maker(name) for name in images(cluster)))
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
@@ -67,7 +73,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     nodes = render(
         "addons/nodes.yaml.j2",
         nodes=cluster.nodes,
-        labels={n.name: {**n.labels, **n.role_labels} for n in cluster.nodes},
+        labels={n.name: {**n.labels, **n.role_labels, **traefik.labels(cluster, n)} for n in cluster.nodes},
     )
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
     files = [
