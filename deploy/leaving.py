@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import Cluster, Node, Role
 from kubeup.deploy.destroy import removal
 from kubeup.deploy.drain import DRAIN_TIMEOUT, cordon, drain
-from kubeup.deploy.members import Member, members, remove_member, why_not_remove
+from kubeup.deploy.members import Peer, members, remove_member, why_not_remove
 from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError, PreflightError, Problem
@@ -25,12 +24,15 @@ GRACEFUL = ("keepalived.service", "kube-apiserver.service")
 def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
-    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. The
-    hosts of etcd, where a member is among them.
+    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
+    that share a virtual address with one of them. The hosts of etcd, where a member is among them.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
-    listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
+    listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
+    for virtual in cluster.virtual_addresses:
+        if any(node in virtual.nodes for node in nodes):
+            names |= {node.name for node in virtual.nodes}
     return [
         *(node.name for node in cluster.nodes if listed or node.is_master or node.name in names),
         *(host.name for host in cluster.etcd_hosts if member or host.name in names),
@@ -97,7 +99,7 @@ class Quorum:
             now = [other for other in now if other.id != member.id]
 
 
-def member_of(cluster: Cluster, now: Sequence[Member], name: str) -> Member | None:
+def member_of(cluster: Cluster, now: Sequence[Peer], name: str) -> Peer | None:
     """The node's member of etcd."""
     urls = [f"https://{node.address}:2380" for node in cluster.members if node.name == name]
     return next((m for m in now if m.name == name or (urls and urls[0] in m.peer_urls)), None)
@@ -117,14 +119,12 @@ class Drain:
         if Kubectl(run.cluster, run.session, avoid=self.name).node(self.name) is None:
             return
         run.hold()
-        observer, started = run.session.observer, time.monotonic()
-        observer.phase_started(self.title)
-        if self.dead:
-            cordon(run, self.name)
-        else:
-            drain(run, self.name, timeout=self.timeout, force=self.force)
-            observer.say(f"{self.name} is drained")
-        observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.dead:
+                cordon(run, self.name)
+            else:
+                drain(run, self.name, timeout=self.timeout, force=self.force)
+                run.session.observer.say(f"{self.name} is drained")
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,11 @@ class LeaveEtcd:
         if member_of(run.cluster, now, self.name) is None:
             return
         run.hold()
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
-        if self.name in run.readings:
-            stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
-            run.on([self.name], stop, *GRACEFUL)
-        remove_member(run, self.name)
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.name in run.readings:
+                stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
+                run.on([self.name], stop, *GRACEFUL)
+            remove_member(run, self.name)
 
 
 @dataclass(frozen=True)
@@ -160,10 +158,11 @@ class Clean:
             run.session.apply(self.title, {self.name: removal(run, self.name)}, run.vault)
 
 
-# $1: the node, $2: the selector of its pods. Its lease goes with the Node object, which owns it.
-_FORGET = """
+# $1: the node. Its lease goes with the Node object, which owns it. Its pods go at once: else their controllers would
+# wait for minutes before they start others.
+FORGET = """
 kubectl delete node "$1" --ignore-not-found --timeout=60s >&2 || exit 1
-kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --ignore-not-found >&2
+kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --wait=false --ignore-not-found >&2
 """
 
 # Makes the Node object anew, with what the inventory says of the node: its kubelet could not set that by itself.
@@ -195,9 +194,9 @@ class Forget:
     def run(self, run: Run) -> None:
         kubectl = Kubectl(run.cluster, run.session, avoid=self.name)
         run.hold()
-        script = _FORGET + (_REGISTER if self.comes_again else "")
+        script = FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
-        if run.cluster.flannel.store == "etcd" and self.address:
+        if run.cluster.leases_in_etcd and self.address:
             master = next(master for master in run.masters if master.name != self.name)
             # As its apiserver does: etcd may have hosts of its own, which this run is not on.
             asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'

@@ -7,18 +7,16 @@ there is no state but what lies on the hosts: the same command again finds less 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-import gevent
-
 from kubeup.checks.etcdctl import Etcdctl
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl, cordoned
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.model import Versions
-from kubeup.deploy.drain import CORDONED, DRAIN_TIMEOUT, drain, uncordon, unready_pods, wait_ready
+from kubeup.deploy.drain import DRAIN_TIMEOUT, drain, uncordon, unready_pods, wait_ready
+from kubeup.deploy.gates import GATE, wait_until
 from kubeup.deploy.run import ROLES, Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError, UpgradeError
 from kubeup.host.converge import is_blob
@@ -52,9 +50,6 @@ ZONE = "topology.kubernetes.io/zone"
 
 STEADY = 3
 """Seconds without a restart after which a service counts as running: one that fails is started again after 1."""
-
-GATE = 180
-"""Seconds that a part may take to work."""
 
 
 @dataclass(frozen=True)
@@ -217,12 +212,12 @@ class Rolling:
                     f"The connection to {', '.join(lost)} broke while {'it was' if len(lost) == 1 else 'they were'} "
                     f"being changed, so how that went is not known.\n    {error}\n    {_GO_ON}"
                 ) from error
-        gates = self._side_by_side(
+        gates = self.run.each(
             "Ready",
             [name for name in names if name not in wrong],
             lambda name: self._gate(name, step.part, self.run.cluster.versions, ignoring[name]),
         )
-        wrong |= {name: str(error) for name, error in gates.items() if error}
+        wrong |= {name: str(error) for name, error in gates.items()}
         fine = [name for name in names if name not in wrong]
         if step.part == "node":
             for name in fine:
@@ -234,7 +229,7 @@ class Rolling:
     def _cordoned(self) -> set[str]:
         """The nodes that kubeup has cordoned, now or in a run that was killed."""
         nodes = Kubectl(self.run.cluster, self.run.session).get("nodes")
-        return {node["metadata"]["name"] for node in nodes if CORDONED in node["metadata"].get("annotations", {})}
+        return {node["metadata"]["name"] for node in nodes if cordoned(node)}
 
     def _drain(self, names: Sequence[str], batch: Sequence[str]) -> None:
         """Empty the nodes of pods, where others could take them."""
@@ -254,42 +249,14 @@ class Rolling:
                 self._controllers_work()
             except NodeError as error:
                 raise UpgradeError(f"{error}\n    {_GO_ON}") from error
-        outcome = self._side_by_side(
+        wrong = self.run.each(
             "Drain", names, lambda name: drain(self.run, name, timeout=self.drain_timeout, force=self.force)
         )
-        wrong = {name: error for name, error in outcome.items() if error}
         if wrong:
             for name in names:
                 if name not in wrong:
                     uncordon(self.run, name)
             raise UpgradeError("\n".join([*map(str, wrong.values()), f"    {_GO_ON}"]))
-
-    def _side_by_side(
-        self, title: str, names: Iterable[str], function: Callable[[str], object]
-    ) -> dict[str, Exception | None]:
-        """Call the function for each node, shown as a phase. What each raised, if it was on purpose."""
-        observer = self.run.session.observer
-        began = time.monotonic()
-
-        def watched(name: str) -> None:
-            observer.host_started(title, name)
-            started, failed = time.monotonic(), True
-            try:
-                function(name)
-                failed = False
-            finally:
-                observer.host_done(title, name, time.monotonic() - started, 0, failed)
-
-        names = list(names)
-        if not names:
-            return {}
-        observer.phase_started(title)
-        outcome = self.run.session.side_by_side(names, watched)
-        for error in outcome.values():
-            if error is not None and not isinstance(error, KubeupError):
-                raise error
-        observer.phase_done(title, time.monotonic() - began)
-        return outcome
 
     # Whether it works
 
@@ -321,19 +288,16 @@ class Rolling:
             raise NodeError(f"{name}: {output.stderr.strip() or 'its services could not be looked at'}")
 
     def _member_is_healthy(self, name: str) -> None:
-        deadline = time.monotonic() + GATE
         etcdctl = Etcdctl(self.run.cluster, self.run.session)
-        while not (output := etcdctl.on(name, "endpoint", "health")).ok:
-            if time.monotonic() > deadline:
-                raise NodeError(f"{name}: its etcd member is not healthy within {GATE} s: {output.stderr.strip()}")
-            gevent.sleep(0.5)
+
+        def lacks() -> str:
+            output = etcdctl.on(name, "endpoint", "health")
+            return "" if output.ok else output.stderr.strip() or "it does not answer"
+
+        wait_until(f"{name}: its etcd member is not healthy", lacks)
 
     def _control_plane_works(self, name: str, version: str) -> None:
-        deadline = time.monotonic() + GATE
-        while wrong := self._control_plane_lacks(name, version):
-            if time.monotonic() > deadline:
-                raise NodeError(f"{name}: its control plane does not work within {GATE} s: {wrong}")
-            gevent.sleep(0.5)
+        wait_until(f"{name}: its control plane does not work", lambda: self._control_plane_lacks(name, version))
 
     def _controllers_work(self) -> None:
         """Endpoints must follow pods before any is evicted: a new leader of the controllers takes over after 15 s."""

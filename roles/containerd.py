@@ -3,6 +3,7 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
+from kubeup.components.catalogue import maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
 from kubeup.roles import addons
@@ -39,7 +40,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     images = [
         *image("pause", pause),
         *image("probe", own_version("probe")),
-        *(one for name in addons.components(cluster, node) for one in image(name, version_of(cluster, name))),
+        *(one for name in addons.images(cluster, node) for one in image(name, version_of(cluster, maker(name)))),
     ]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),

@@ -51,7 +51,7 @@ def fetch(
     component: Annotated[
         list[str] | None,
         typer.Argument(
-            help="NAME or NAME=VERSION [default: all that every cluster needs, and the inventory's addons]."
+            help="NAME or NAME=VERSION (default: all that every cluster needs, and the inventory's addons)."
         ),
     ] = None,
     inventory: Inventory = None,

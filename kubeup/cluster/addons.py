@@ -5,6 +5,8 @@ where it needs none, by ``on``; ``off`` turns off what is on by default.
 """
 
 import re
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +71,74 @@ class MetricsServer(Value):
     """What nodes and pods use of CPU and memory, for ``kubectl top`` and HorizontalPodAutoscalers."""
 
 
+class AddressRange(Value):
+    """Addresses from ``first`` to ``last``. Written as ``FIRST-LAST``, as a network, or as one address."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            return data
+        remedy = "write it like 10.10.103.200-10.10.103.219 or 10.10.103.192/27"
+        first, dash, last = (part.strip() for part in str(data).partition("-"))
+        try:
+            if dash:
+                ends = IPv4Address(first), IPv4Address(last)
+            else:
+                network = IPv4Network(first)  # of one address where it says no length
+                ends = network[0], network[-1]
+        except ValueError:
+            refuse(f"{str(data)!r} is not a range of IPv4 addresses", remedy)
+        if ends[0] > ends[1]:
+            refuse(f"{data} ends before it begins", f"write {last}-{first}")
+        return {"first": ends[0], "last": ends[1]}
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def __iter__(self) -> Iterator[IPv4Address]:  # type: ignore[override]  # not a model's fields
+        return (IPv4Address(number) for number in range(int(self.first), int(self.last) + 1))
+
+    def overlaps(self, network: IPv4Network) -> bool:
+        """Whether an address of the network is among these."""
+        return self.first <= network[-1] and network[0] <= self.last
+
+    def __str__(self) -> str:
+        """As MetalLB writes it too."""
+        return f"{self.first}-{self.last}"
+
+
+def _some(ranges: tuple[AddressRange, ...]) -> tuple[AddressRange, ...]:
+    if not ranges:
+        refuse("metallb has no addresses", "write at least one range, e.g. [10.10.103.200-10.10.103.219]")
+    return ranges
+
+
+class MetalLb(Value):
+    """Services of type LoadBalancer: the ``addresses`` that they get, in the network of the ``nodes`` that answer for
+    them there (layer 2). No nodes mean all.
+    """
+
+    addresses: Annotated[tuple[AddressRange, ...], AfterValidator(_some)]
+    nodes: tuple[str, ...] = ()
+
+
+class Traefik(Value):
+    """Ingress: on ports 80 and 443 of the ``nodes``; no nodes mean all that run users' pods."""
+
+    nodes: tuple[str, ...] = ()
+
+
+class IngressVip(Value):
+    """An ``address`` that keepalived keeps on one of the ``nodes`` where ingress works; no nodes mean Traefik's."""
+
+    address: IPv4Address
+    nodes: tuple[str, ...] = ()
+
+
 class LocalPathStorage(Value):
     """Volumes that are folders of the node where their pod runs.
 
@@ -115,6 +185,9 @@ class Addons(Value):
     coredns: Annotated[CoreDns | None, Switch] = CoreDns()
     metrics_server: Annotated[MetricsServer | None, Switch] = None
     local_path: Annotated[LocalPathStorage | None, Switch] = None
+    metallb: Annotated[MetalLb | None, Switch] = None
+    traefik: Annotated[Traefik | None, Switch] = None
+    ingress_vip: Annotated[IngressVip | None, Switch] = None
     manifests: tuple[ManifestsEntry, ...] = ()
 
     @model_validator(mode="before")

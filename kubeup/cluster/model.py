@@ -5,6 +5,7 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
@@ -287,17 +288,29 @@ class Versions(Value):
     cri_tools: Version = DEFAULT_VERSIONS["cri-tools"]
 
 
+VXLAN_OVERHEAD = 50  # outer IPv4, UDP and VXLAN headers, and the inner Ethernet header: 20 + 8 + 8 + 14
+
+
 class KubeProxy(Value):
     """``mode``: how kube-proxy programs the kernel."""
 
-    mode: Literal["iptables", "nftables"] = "iptables"
+    mode: Literal["iptables", "nftables", "ipvs"] = "iptables"
 
 
 class Flannel(Value):
-    """``store``: where flannel keeps who has which subnet; ``backend``: how packets get from node to node."""
+    """``store``: where flannel keeps who has which subnet; ``backend``: how packets get from node to node.
+
+    ``mtu``: the largest packet of pods, in bytes; found out where it is not given. (1280 is the least that IPv6 needs.)
+    """
 
     store: Literal["kubernetes", "etcd"] = "kubernetes"
     backend: Literal["vxlan", "host-gw"] = "vxlan"
+    mtu: int | None = Field(None, ge=1280, le=65535)
+
+    @property
+    def overhead(self) -> int:
+        """By how many bytes a packet between nodes is larger than the pod's in it."""
+        return VXLAN_OVERHEAD if self.backend == "vxlan" else 0
 
 
 class Api(Value):
@@ -349,6 +362,7 @@ class Settings(Value):
     domain: Annotated[str, AfterValidator(_dns_domain)] = "cluster.local"
     versions: Versions = Versions()
     kube_proxy: KubeProxy = KubeProxy()
+    cni: Literal["flannel", "none"] = "flannel"
     flannel: Flannel = Flannel()
     api: Api = Api()
     etcd: Etcd = Etcd()
@@ -358,6 +372,24 @@ class Settings(Value):
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
+
+    @property
+    def leases_in_etcd(self) -> bool:
+        """Whether flannel keeps its leases in etcd, and so divides the pod network itself."""
+        return self.cni == "flannel" and self.flannel.store == "etcd"
+
+
+@dataclass(frozen=True)
+class VirtualAddress:
+    """An address that keepalived keeps on one of ``nodes``, one on which what it leads to works. ``name`` says whose.
+
+    ``router`` tells its group from others on the same network (VRRP's virtual router identifier): 1 to 255.
+    """
+
+    name: Literal["api", "ingress"]
+    address: IPv4Address
+    nodes: tuple[Node, ...]
+    router: int
 
 
 class Cluster(Settings):
@@ -406,6 +438,49 @@ class Cluster(Settings):
         own = {k: v for k in ("user", "port", "key") if (v := getattr(node, k)) is not None}
         # The paths are absolute or from the current folder by now, so validating them once more changes nothing.
         return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
+
+    @property
+    def speakers(self) -> tuple[Node, ...]:
+        """The nodes that have a speaker of MetalLB."""
+        return self.nodes if self.addons.metallb else ()
+
+    @property
+    def announcing_nodes(self) -> tuple[Node, ...]:
+        """Those of them that answer for the addresses of LoadBalancers."""
+        metallb = self.addons.metallb
+        return self._chosen(metallb.nodes, self.nodes) if metallb else ()
+
+    @property
+    def traefik_nodes(self) -> tuple[Node, ...]:
+        """The nodes on which Traefik takes traffic in."""
+        traefik = self.addons.traefik
+        return self._chosen(traefik.nodes, self.minions) if traefik else ()
+
+    @property
+    def ingress_nodes(self) -> tuple[Node, ...]:
+        """The nodes among which ingress' address moves."""
+        vip = self.addons.ingress_vip
+        return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
+
+    def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.name in names) if names else otherwise
+
+    @property
+    def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
+        """The addresses that move among nodes: the API's among the masters, the one for ingress among its nodes."""
+        ingress = self.addons.ingress_vip
+        wanted: list[tuple[Literal["api", "ingress"], IPv4Address, tuple[Node, ...]]] = []
+        if self.api.address:
+            wanted.append(("api", self.api.address, self.masters))
+        if ingress:
+            wanted.append(("ingress", ingress.address, self.ingress_nodes))
+        found: list[VirtualAddress] = []
+        for name, address, nodes in wanted:
+            router = int(address) % 255 + 1
+            if router in {other.router for other in found}:
+                router = router % 255 + 1
+            found.append(VirtualAddress(name, address, nodes, router))
+        return tuple(found)
 
     @property
     def kubernetes_service_ip(self) -> IPv4Address:

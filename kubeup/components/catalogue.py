@@ -255,6 +255,29 @@ COMPONENTS: tuple[Component, ...] = (
         optional=True,
     ),
     *_versions(
+        "metallb",
+        ["0.15.2"],
+        programs={
+            "metallb-controller": "go.universe.tf/metallb/controller",
+            "metallb-speaker": "go.universe.tf/metallb/speaker",
+        },
+        # root in the speaker, because it opens raw sockets; a pod's securityContext can take everything else from it
+        images=(
+            Image("metallb-controller", program="metallb-controller"),
+            Image("metallb-speaker", program="metallb-speaker", user=""),
+        ),
+        variables={"go.universe.tf/metallb/internal/version.version": "{version}"},
+        optional=True,
+    ),
+    *_versions(
+        "traefik",
+        ["3.6.12"],
+        programs={"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        images=(Image("traefik", program="traefik", user=""),),  # root, because it binds ports 80 and 443
+        variables={"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
+        optional=True,
+    ),
+    *_versions(
         "volume-helper",
         ["1.0.0"],
         programs={"kubeup-volume-helper": "kubeup.invalid/volume-helper"},
@@ -313,3 +336,8 @@ def get(name: str, version: str | None = None) -> Component:
 def image_reference(name: str, version: str) -> str:
     """What containerd calls the imported image, e.g. ("pause", "1.0.0") -> ``kubeup.local/pause:1.0.0``."""
     return f"{IMAGE_REGISTRY}/{name}:{version}"
+
+
+def maker(image: str) -> str:
+    """The name of the component that an image is of, e.g. metallb for ``metallb-speaker``."""
+    return next(component.name for component in COMPONENTS if image in (i.name for i in component.images))

@@ -14,9 +14,10 @@ from typing import Protocol
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.manifests import Manifest, Object, owned
 from kubeup.cluster.trust import Trust
+from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.addons import coredns, local_path, metrics_server
+from kubeup.roles.addons import coredns, local_path, metallb, metrics_server, traefik
 from kubeup.roles.addons import manifests as own_manifests
 from kubeup.roles.common import ROOT, Where, version_of
 from kubeup.templates import render, text
@@ -30,52 +31,50 @@ OBJECTS = f"{FOLDER}/objects"
 """The objects that addons have: a line for each, ADDON KIND NAMESPACE NAME."""
 
 
-class Objects(Protocol):
+class Addon(Protocol):
     """What a module of this package has: objects, and the images that their pods need."""
 
     def manifests(self, cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
         """Its objects as YAML, by the addon's name; none where it is off."""
 
     def images(self, cluster: Cluster) -> Mapping[str, Sequence[Node]]:
-        """The components whose images its pods are of, each with the nodes where those may run; none when off."""
+        """The images its pods are of, by name, each with the nodes where those may run; none when it is off."""
 
 
-class Addon(Objects, Protocol):
-    """One of kubeup's own addons. ``NAME`` is the inventory's; ``COMPONENT`` has its version, or is ""."""
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, own_manifests)
+"""All addons, the user's own last, in the order in which they are applied."""
 
-    NAME: str
-    COMPONENT: str
-
-
-ADDONS: tuple[Addon, ...] = (coredns, metrics_server, local_path)
-"""kubeup's own addons."""
-
-ALL: tuple[Objects, ...] = (*ADDONS, own_manifests)
-"""Those and the user's, in the order in which they are applied."""
+COMPONENTS = {"local-path": "local-path-provisioner"}
+"""The component that is an addon's program, where it is not called as the addon is."""
 
 
 def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
     """What the cluster has of addons, by the addon's name: its objects as YAML."""
     texts = {"access": render("addons/access.yaml.j2")}
-    for addon in ALL:
+    for addon in ADDONS:
         texts |= addon.manifests(cluster, host)
     return texts
 
 
-def components(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
-    """The components that the addons of this cluster need, by images on any node, or on this one."""
+def images(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
+    """The images that the addons of this cluster need, on any node or on this one."""
     found: dict[str, None] = {}
-    for addon in ALL:
-        for component, nodes in addon.images(cluster).items():
+    for addon in ADDONS:
+        for name, nodes in addon.images(cluster).items():
             if node is None or node in nodes:
-                found[component] = None
+                found[name] = None
     return tuple(found)
+
+
+def components(cluster: Cluster) -> tuple[str, ...]:
+    """The components that the addons of this cluster need."""
+    return tuple(dict.fromkeys(maker(name) for name in images(cluster)))
 
 
 def version(cluster: Cluster, name: str) -> str:
     """The version of one of kubeup's addons, on or off; "" where it has none."""
-    component = next((addon.COMPONENT for addon in ADDONS if name == addon.NAME), "")
-    return version_of(cluster, component) if component else ""
+    component = COMPONENTS.get(name, name)
+    return version_of(cluster, component) if component in DEFAULT_VERSIONS else ""
 
 
 def entries(cluster: Cluster) -> dict[str, str]:
@@ -89,7 +88,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     nodes = render(
         "addons/nodes.yaml.j2",
         nodes=cluster.nodes,
-        labels={n.name: {**n.labels, **n.role_labels} for n in cluster.nodes},
+        labels={n.name: {**n.labels, **n.role_labels, **traefik.labels(cluster, n)} for n in cluster.nodes},
     )
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
     files = [

@@ -9,7 +9,9 @@ units=$(awk -F'\t' '$1=="unit" && $2 != "kubeup-addons.service" {print $2}' /var
 look() { systemctl show -p Id,ActiveState,NRestarts,ActiveEnterTimestampMonotonic $units |
     awk -F= -v now="$(awk '{printf "%.0f", $1 * 1000000}' /proc/uptime)" '
     function out() {
-        young = v["NRestarts"] > 0 && now - v["ActiveEnterTimestampMonotonic"] < 5000000
+        young = v["NRestarts"] > 2 && now - v["ActiveEnterTimestampMonotonic"] < 5000000
+        # The addons may take minutes to come and go, which another check waits for.
+        if (v["Id"] == "kubeup-addons.service" && v["ActiveState"] == "activating") delete v["Id"]
         if ("Id" in v && (v["ActiveState"] != "active" || young)) print v["Id"], v["ActiveState"]
         split("", v)
     }
@@ -20,6 +22,6 @@ while bad=$(look); [ -n "$bad" ]; do
     sleep 0.5
 done
 [ -n "$bad" ] || exit 0
-printf '%s\n' "$bad" | awk '{print "unit", $1}'
+printf '%s\n' "${stopped:-$bad}" | awk '{print "unit", $1}'
 df -Pk / /var/log /var/lib/etcd /var/lib/kubelet /var/lib/containerd 2>/dev/null |
     awk 'NR > 1 && $4 < 65536 {print "full", $6}' | sort -u
