@@ -25,7 +25,7 @@ def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
     All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
-    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is among them.
+    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
     listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
