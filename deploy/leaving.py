@@ -28,7 +28,7 @@ def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
-    listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
+    listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
     if any(cluster.takes_traffic_in(node) for node in nodes):
         names |= {node.name for node in cluster.ingress_nodes}
@@ -194,7 +194,7 @@ class Forget:
         run.hold()
         script = _FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
-        if run.cluster.flannel.store == "etcd" and self.address:
+        if run.cluster.leases_in_etcd and self.address:
             master = next(master for master in run.masters if master.name != self.name)
             # As its apiserver does: etcd may have hosts of its own, which this run is not on.
             asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'
