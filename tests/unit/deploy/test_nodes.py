@@ -14,7 +14,7 @@ from kubeup.cluster.model import Role
 from kubeup.deploy import leaving, remove_node, replace_node, up
 from kubeup.deploy.add_node import Inventory, edit, phases
 from kubeup.deploy.leaving import Belongs, Quorum, affected, member_of, without
-from kubeup.deploy.members import Member
+from kubeup.deploy.members import Peer
 from kubeup.deploy.remove_node import Removal
 from kubeup.deploy.replace_node import Replacement
 from kubeup.deploy.run import Run
@@ -178,8 +178,8 @@ def test_a_host_of_another_cluster_is_left_alone(world: Any) -> None:
 def test_quorum_is_looked_at_for_all_that_go_together(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = world.cluster("ai ai ai")
 
-    def of(*answer: bool) -> list[Member]:
-        return [Member(i, f"n{i}", (f"https://10.0.0.{i}:2380",), answers=a) for i, a in enumerate(answer, 1)]
+    def of(*answer: bool) -> list[Peer]:
+        return [Peer(i, f"n{i}", (f"https://10.0.0.{i}:2380",), answers=a) for i, a in enumerate(answer, 1)]
 
     run = replace(Run(cluster, type("Hosts", (), {})()))
     for answers, names, refused in [
@@ -197,7 +197,7 @@ def test_quorum_is_looked_at_for_all_that_go_together(world: Any, monkeypatch: p
         else:
             Quorum(names).run(run)
     # One that never started has no name yet: it is known by its address.
-    assert member_of(cluster, [Member(7, "", ("https://10.0.0.2:2380",))], "n2") is not None
+    assert member_of(cluster, [Peer(7, "", ("https://10.0.0.2:2380",))], "n2") is not None
 
 
 # Replacing
