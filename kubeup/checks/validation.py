@@ -591,7 +591,7 @@ def validate(
     apart = cluster.api.address or cluster.api.balancer
     # The first master's own address is what `classic` asks.
     others = [check for check in chosen(BEFORE[1:]) if check is not outside_address or apart]
-    # An ingress controller of the user's own may not be there yet, and with parts of a cluster its node may be left out.
+    # An ingress controller of the user's own may not be there yet, and with parts of a cluster nor may its node.
     traefik = proof.whole and cluster.addons.traefik and cluster.addons.ingress_vip
     afterwards = [check for check in AFTERWARDS if check is not ingress_address or traefik]
     with _objects(proof) if with_pods else nullcontext(lambda: None) as wait:
