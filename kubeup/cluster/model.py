@@ -462,6 +462,14 @@ class Cluster(Settings):
         vip = self.addons.ingress_vip
         return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
 
+    @property
+    def registry_nodes(self) -> tuple[Node, ...]:
+        """The node that has the registry, where there is one."""
+        registry = self.addons.registry
+        if not registry:
+            return ()
+        return self._chosen((registry.node,) if registry.node else (), (self.minions or self.nodes)[:1])
+
     def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.name in names) if names else otherwise
 

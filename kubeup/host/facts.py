@@ -55,7 +55,7 @@ class HostFacts:
     neighbours: tuple[IPv4Network, ...] = ()
     """The networks that this host reaches without a gateway."""
     kernel_offers: frozenset[str] = frozenset()
-    """Of the kernel's features that not every kernel has (ip_vs, dummy) those that are there or can be loaded."""
+    """Of the kernel's features that not every kernel has (ip_vs, dummy, nfs) those that are there or can be loaded."""
     path_mtu: int = 0
     """The largest packet that the way to the other nodes takes, in bytes, as it was measured; 0 where it was not."""
 
