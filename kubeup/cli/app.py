@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, certs, components, etcd, lab, nodes, upgrade
+from kubeup.cli import backup, certs, components, etcd, lab, nodes, trace, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -42,6 +42,7 @@ app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
 app.command()(upgrade.rollback)
+app.command()(trace.trace)
 
 INTERRUPTED = 130
 
