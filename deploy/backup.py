@@ -11,6 +11,7 @@ from kubeup.backup import Lock, Manifest, write_backup
 from kubeup.checks.etcdctl import ETCDCTL, OWN
 from kubeup.deploy.run import Run
 from kubeup.deploy.snapshots import bring, take, whole_file
+from kubeup.deploy.vault import Vault
 from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.session import Session, failure
 from kubeup.roles.authorities import TRUST, key_path
@@ -23,9 +24,7 @@ def back_up(run: Run, inventory: Path, to: Path, lock: Lock) -> Manifest:
     """
     if not any(TRUST in reading.texts for reading in run.readings.values()):
         raise KubeupError(f"there is no cluster {run.cluster.name} on {', '.join(run.readings)}: nothing to back up")
-    trust = run.vault.trust
-    # All of it, also what an authority that is being replaced needs.
-    files = {TRUST: trust.text(), **{key_path(name): run.vault.secret(name) for name in trust.keys}}
+    trust, files = run.vault.trust, kept(run.vault)
     taken = take(run.cluster, run.session)
     manifest = Manifest(
         cluster=run.cluster.name,
@@ -42,6 +41,11 @@ def back_up(run: Run, inventory: Path, to: Path, lock: Lock) -> Manifest:
     with whole_file(to) as file:
         write_backup(file, lock, manifest, inventory.read_text(encoding="utf-8"), files, snapshot)
     return manifest
+
+
+def kept(vault: Vault) -> dict[str, str]:
+    """Whom the cluster trusts, and the keys, by their path on a master; also what is being replaced just now."""
+    return {TRUST: vault.trust.text(), **{key_path(name): vault.secret(name) for name in vault.trust.keys}}
 
 
 def count(session: Session, node: str, revision: int = 0) -> dict[str, int]:

@@ -7,7 +7,6 @@ run that was killed anywhere is made good by the next, and no member has a speci
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -376,7 +375,7 @@ class Wanted:
     @property
     def first_start(self) -> str:
         """What they start a new cluster with."""
-        return _first_start(((s.name, s.peer_url) for s in self.seats), "new")
+        return first_start(((s.name, s.peer_url) for s in self.seats), "new")
 
     def steps(self, answers: Mapping[str, Answer]) -> list[Step]:
         """What is to be done, when the members say this.
@@ -457,13 +456,11 @@ class Members:
         to_do = wanted.steps(_started(run, wanted.holders))
         if not to_do:
             return
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
-        run.hold()
-        _unsettle(run, [s.name for s in wanted.seats if ("file", MEMBERS) in _differing(run, s.name)])
-        for step in to_do:
-            self._take(run, step)
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            run.hold()
+            _unsettle(run, [s.name for s in wanted.seats if ("file", MEMBERS) in _differing(run, s.name)])
+            for step in to_do:
+                self._take(run, step)
 
     def _take(self, run: Run, step: Step) -> None:
         source, now = _living(run, without=step.name if step.do in ("remove", "join") else "")
@@ -496,7 +493,7 @@ class Members:
         now = _living(run, without=name)[1]
         member = next(m for m in now if url in m.peer_urls)
         everybody = ((m.name or (name if m is member else f"member-{m.id:x}"), m.peer_urls[0]) for m in now)
-        run.on([name], _CLEAR if step.clear else _WRITE, FIRST_START, _first_start(everybody, "existing"))
+        run.on([name], _CLEAR if step.clear else _WRITE, FIRST_START, first_start(everybody, "existing"))
         part = run.changes[name].part(_goes_first)
         run.session.place(self.title, name, part, run.vault)
         run.placed |= {(name, item.key) for item in part.items}
@@ -550,7 +547,8 @@ def _differing(run: Run, name: str) -> set[Key]:
     return {item.key for item in run.changes[name].items}
 
 
-def _first_start(peers: Any, state: str) -> str:
+def first_start(peers: Any, state: str) -> str:
+    """What a member starts with the first time, of (name, peer URL) of all; ``state``: new or existing."""
     cluster = ",".join(f"{name}={url}" for name, url in peers)
     return f"ETCD_INITIAL_CLUSTER={cluster}\nETCD_INITIAL_CLUSTER_STATE={state}\n"
 

@@ -17,20 +17,23 @@ from urllib.parse import quote
 import gevent
 import httpx
 
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
 from kubeup.checks.walk import in_short, trace
 from kubeup.cluster import Cluster, api_endpoint
+from kubeup.cluster.manifests import OWNER
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
-from kubeup.templates import render
+from kubeup.templates import render, text
 
 PROBE = "/opt/kubeup/bin/kubeup-probe"
 LABEL = "kubeup.dev/validation=true"
 
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
+STARTED = 20
+"""Seconds that a service may take to start, which may have been told so just now."""
 PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
@@ -40,6 +43,10 @@ NAMES_FOLLOW = 75
 
 They double from 0.8 s to 30 s, and each is made longer by up to as much again (client-go, reflector.go).
 """
+NAMES_ANSWER = 20
+"""Seconds within which CoreDNS must know a Service that has always been there: it answers as soon as it runs."""
+ADDONS_READY = 180
+"""Seconds that addons may take: metrics-server is ready once it has measured all nodes, others have webhooks."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3
@@ -139,13 +146,16 @@ def nodes_ready(proof: Proof) -> str:
         raise CheckFailed("the cluster is not up: its masters have no admin access (kubeup up)")
     nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
     wrong = []
-    first = next((name for name in names if name not in nodes or not _is_ready(nodes[name])), "")
+    first = next(
+        (name for name in names if condition(nodes.get(name, {}).get("status", {}), "Ready").get("status") != "True"),
+        "",
+    )
     for name in names:
         if name not in nodes:
             wrong.append(f"{name} has not registered with the API")
             continue
-        ready = next((c for c in nodes[name]["status"].get("conditions", []) if c["type"] == "Ready"), None)
-        if ready is None:
+        ready = condition(nodes[name]["status"], "Ready")
+        if not ready:
             wrong.append(f"{name}'s kubelet has never reported (see journalctl -u kubelet there)")
         elif ready["status"] != "True":
             wrong.append(f"{name} is not Ready: {ready['message']}")
@@ -155,10 +165,6 @@ def nodes_ready(proof: Proof) -> str:
     strangers = sorted(nodes.keys() - set(names) - proof.others)
     more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
     return f"{len(names)} nodes are Ready{more}"
-
-
-def _is_ready(node: dict[str, Any]) -> bool:
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
 
 
 def _function(script: str) -> str:
@@ -196,15 +202,13 @@ def services_run(proof: Proof) -> str:
     """All units of the cluster run on their hosts, and do not restart again and again."""
 
     def ask(name: str) -> None:
-        # The record says which units are ours.
-        script = (
-            "systemctl list-units --all --plain --no-legend "
-            "$(awk -F'\t' '$1==\"unit\" {print $2}' /var/lib/kubeup/record | sort -u)"
-        )
-        lines = proof.session.shell(name, script).stdout.splitlines()
-        broken = [line.split()[0] for line in lines if line.split()[2] not in ("active", "activating")]
+        output = proof.session.shell(name, text("validation/services.sh"), str(STARTED), timeout=STARTED + 30)
+        found = [line.split(" ", 1) for line in output.stdout.splitlines()]
+        broken = [unit for kind, unit in found if kind == "unit"]
+        full = [path for kind, path in found if kind == "full"]
         if broken:
-            raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]})")
+            space = f"; less than 64 MiB are free in {', '.join(full)}" if full else ""
+            raise CheckFailed(f"{', '.join(broken)} does not run (see journalctl -u {broken[0]}){space}")
 
     proof.on_each([host.name for host in proof.cluster.hosts], ask)
     return "all services run"
@@ -214,18 +218,23 @@ def pod_on_every_node(proof: Proof) -> str:
     """Every node runs a pod, and the ReplicationController its two."""
     name = proof.namespace
     # Where not all nodes are looked at, some may be dead, with one of CoreDNS' pods on them.
-    coredns = "rollout status" if proof.whole else "wait --for=condition=Available"
+    coredns = (
+        f"kubectl -n kube-system {'rollout status' if proof.whole else 'wait --for=condition=Available'} "
+        f"--timeout={PODS_READY}s deployment/coredns >&2"
+        if proof.cluster.addons.coredns
+        else "true"
+    )
     # A new namespace's service account is made by a controller: until then its pods are refused, and retried.
     output = proof.kubectl.script(
         f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
         f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
-        f"kubectl -n kube-system {coredns} --timeout={PODS_READY}s deployment/coredns >&2; rc=$?; "
+        f"{coredns}; rc=$?; "
         f"kubectl -n {name} get pods,services -o json; exit $rc",
         timeout=3 * PODS_READY + 10,
     )
     items = json.loads(output.stdout)["items"] if output.stdout else []
     for item in items:
-        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in item["status"].get("conditions", []))
+        ready = condition(item["status"], "Ready").get("status") == "True"
         match item["kind"], item["metadata"]["name"], item["metadata"].get("labels", {}).get("app"):
             case "Pod", pod, "on-every-node" if ready:
                 proof.pods[item["spec"]["nodeName"]] = item["status"]["podIP"]
@@ -250,9 +259,9 @@ def _why_not_ready(pod: dict[str, Any]) -> str:
             if state in status["state"]:
                 detail = status["state"][state]
                 return f"{name}: {detail.get('reason', state)} {detail.get('message', '')}".strip()
-    for condition in pod["status"].get("conditions", []):
-        if condition["status"] != "True" and condition.get("message"):
-            return f"{name}: {condition['message']}"
+    for told in pod["status"].get("conditions", []):
+        if told["status"] != "True" and told.get("message"):
+            return f"{name}: {told['message']}"
     return ""
 
 
@@ -364,20 +373,20 @@ def names_resolve(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         urls = [f"http://{proof.pods[name]}/resolve?name={quote(wanted_name)}" for wanted_name in wanted]
-        deadline = time.monotonic() + NAMES_FOLLOW
+        started = time.monotonic()
         while True:
-            wrong = []
+            wrong = {}
             for (asked, address), answer in zip(
                 wanted.items(), proof.probe(name, "get", "--timeout", "6s", *urls), strict=True
             ):
                 inner = json.loads(answer["body"]) if answer.get("body") else {"error": answer.get("error")}
                 if address not in (inner.get("addresses") or []):
                     found = inner.get("error") or inner.get("addresses")
-                    wrong.append(f"{asked} does not resolve to {address} in its pod: {found}")
+                    wrong[asked] = f"{asked} does not resolve to {address} in its pod: {found}"
             if not wrong:
                 return
-            if time.monotonic() > deadline:
-                raise CheckFailed("; ".join(wrong), (proof.pod(name), proof.web_service))
+            if time.monotonic() - started > (NAMES_ANSWER if "kubernetes.default" in wrong else NAMES_FOLLOW):
+                raise CheckFailed("; ".join(wrong.values()), (proof.pod(name), proof.web_service))
             gevent.sleep(0.3)
 
     proof.on_every_node(ask)
@@ -402,13 +411,75 @@ def pod_is_replaced(proof: Proof) -> str:
     return f"{victim} was killed, another answers in its place"
 
 
+# $1: seconds to wait. Prints what could not be applied, by addon (see templates/addons/apply.sh).
+_ADDONS_APPLIED = """
+for i in $(seq $(($1 * 5))); do
+    [ "$(systemctl is-active kubeup-addons)" = activating ] || break
+    sleep 0.2
+done
+cd /run/kubeup-addons 2>/dev/null || exit 0
+for file in *.error; do [ ! -e "$file" ] || sed "s|^|${file%.error}: |" "$file"; done
+"""
+
+
+def addons(proof: Proof) -> str:
+    """All that addons brought into the cluster is there, and their pods are ready."""
+    deadline = time.monotonic() + ADDONS_READY
+    said = proof.kubectl.script(_ADDONS_APPLIED, str(ADDONS_READY), timeout=ADDONS_READY + 15)
+    if not said.ok or said.stdout:
+        raise CheckFailed(f"not applied: {'; '.join((said.stdout or said.stderr).splitlines())}")
+    kinds = "apiservices.apiregistration.k8s.io,deployments.apps,daemonsets.apps,statefulsets.apps"
+    while True:
+        objects = proof.kubectl.get(kinds, "-A", "-l", OWNER)
+        waiting = [one for one in objects if not _is_ready(one, proof.whole)]
+        if not waiting:
+            names = sorted({one["metadata"]["labels"][OWNER] for one in objects})
+            return f"{', '.join(names)}: ready" if names else "there are none"
+        if time.monotonic() > deadline:
+            raise CheckFailed("; ".join(_why_waiting(proof, one) for one in waiting))
+        gevent.sleep(1)
+
+
+def _is_ready(one: dict[str, Any], whole: bool) -> bool:
+    """Whether a workload's pods, as they shall be now, are all ready, or an APIService is.
+
+    Where not all nodes are looked at, some may be dead: it is enough then that a Deployment serves.
+    """
+    spec, status = one["spec"], one.get("status", {})
+    available = condition(status, "Available").get("status") == "True"
+    if one["kind"] == "APIService" or (one["kind"] == "Deployment" and not whole):
+        return available
+    if not whole:
+        return True
+    if status.get("observedGeneration", 0) < one["metadata"]["generation"]:
+        return False
+    if one["kind"] == "DaemonSet":
+        wanted, updated = status["desiredNumberScheduled"], status.get("updatedNumberScheduled", 0)
+        return bool(updated == wanted == status.get("numberAvailable", 0))
+    wanted = spec.get("replicas", 1)
+    return bool(wanted == status.get("updatedReplicas", 0) == status.get("availableReplicas", 0))
+
+
+def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
+    """Which object of which addon is not ready, and what its pods say."""
+    meta = one["metadata"]
+    what = f"{meta['labels'][OWNER]}: {one['kind']} {meta['name']} is not ready after {ADDONS_READY} s"
+    if one["kind"] == "APIService":
+        conditions = one.get("status", {}).get("conditions", [])
+        return "; ".join([what, *(c.get("message", "") for c in conditions if c["type"] == "Available")])
+    selector = ",".join(f"{k}={v}" for k, v in one["spec"]["selector"].get("matchLabels", {}).items())
+    pods = proof.kubectl.get("pods", "-n", meta["namespace"], "-l", selector)
+    whys = [_why_not_ready(pod) for pod in pods if _why_not_ready(pod)]
+    return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
+
+
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
 BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic)
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
-SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve)
+SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve, addons)
 AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
 
 
@@ -498,6 +569,6 @@ def validate(
             return results
     with _objects(proof):
         if run_all([pod_on_every_node]):
-            run_all(SIDE_BY_SIDE)
+            run_all([check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns])
             run_all(AFTERWARDS)
     return results

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, certs, components, etcd, lab, nodes, trace, upgrade
+from kubeup.cli import backup, certs, components, elsewhere, etcd, lab, nodes, trace, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -38,6 +38,8 @@ app.add_typer(lab.app, name="lab")
 app.command()(backup.backup)
 app.command()(backup.restore)
 app.command()(backup.drill)
+app.command("import")(elsewhere.import_)
+app.command()(elsewhere.explain)
 app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
@@ -166,7 +168,8 @@ def kubeconfig(
     ] = False,
 ) -> None:
     """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
-    from kubeup.cli.kubeconfig import fetch, merge
+    from kubeup.cli.kubeconfig import merge
+    from kubeup.deploy.access import fetch
 
     with connected(inventory, accept_new_host_keys, living=True) as run:
         config = fetch(run)

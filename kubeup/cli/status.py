@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from typing import Any
 
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.etcdctl import Etcdctl
+from kubeup.checks.kubectl import KUBECTL, ready
 from kubeup.cli.display import age
 from kubeup.cluster import Node, api_endpoint
 from kubeup.deploy.run import Run
@@ -14,7 +17,6 @@ from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
 from kubeup.host.difference import validity
 from kubeup.host.resources import Blob, Certificate
-from kubeup.host.session import Output
 from kubeup.roles.common import versions_in_use
 
 DAY = 24 * 3600
@@ -25,46 +27,85 @@ _STATES = {"True": "Ready", "False": "NotReady", "Unknown": "NotReady"}
 
 def gather(run: Run) -> dict[str, Any]:
     """Everything that `kubeup status` shows, as data."""
-    kubectl = Kubectl(run.cluster, run.session)
-    try:
-        ready = {
-            item["metadata"]["name"]: next(
-                (c["status"] for c in item["status"].get("conditions", []) if c["type"] == "Ready"), "Unknown"
-            )
-            for item in kubectl.get("nodes")
-        }
-    except HostsFailed:
-        ready = {}
+    members = run.cluster.members
+    # All at once: what is dead costs each of them its whole time limit.
+    questions: dict[str, Callable[[], Any]] = {
+        "masters": lambda: _ask_masters(run),
+        "unhealthy": lambda: _unhealthy(run),
+        "snapshots": lambda: newest(run.session, [host.name for host in members if host in run.nodes]),
+    }
+    answers: dict[str, Any] = run.session.side_by_side(questions, lambda question: questions[question]())
+    for answer in answers.values():
+        if isinstance(answer, Exception):
+            raise answer
+    conditions: dict[str, str] = next((nodes for _, nodes in answers["masters"].values() if nodes), {})
     known = {node.name for node in run.cluster.nodes}
     return {
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "masters": _masters(run),
+        "masters": _masters(run, {name for name, (serves, _) in answers["masters"].items() if serves}),
         "etcd": {
-            "members": len(run.cluster.members),
-            "reachable": sum(member in run.nodes for member in run.cluster.members),
+            "members": len(members),
+            "reachable": sum(member in run.nodes for member in members),
+            "unhealthy": answers["unhealthy"],
         },
-        "snapshots": newest(run.session, [host.name for host in run.cluster.members if host in run.nodes]),
+        "snapshots": answers["snapshots"],
         "nodes": [
-            _node(run, node.name, ready) if node in run.nodes else _silent_node(run, node, ready)
+            _node(run, node.name, conditions) if node in run.nodes else _silent_node(run, node, conditions)
             for node in run.cluster.hosts
         ],
-        "not_in_the_inventory": sorted(ready.keys() - known),
+        "not_in_the_inventory": sorted(conditions.keys() - known),
     }
 
 
-def _masters(run: Run) -> list[dict[str, Any]]:
+def _unhealthy(run: Run) -> dict[str, str]:
+    """The members of etcd that are not as they should be, and what etcd says of each."""
+    if not run.cluster.members:  # etcd is not kubeup's
+        return {}
+    try:
+        found = Etcdctl(run.cluster, run.session).members()
+    except HostsFailed:
+        return {member.name: "does not answer" for member in run.cluster.members}
+    return {
+        member.name or member.endpoint: ", ".join([*filter(None, [member.error]), *member.alarms])
+        for member in found
+        if not member.healthy or member.alarms
+    }
+
+
+_ASK = f"""
+kubectl() {{ {KUBECTL} --request-timeout=4s "$@"; }}
+kubectl get nodes -o json
+kubectl get --raw /readyz >/dev/null
+"""
+
+
+def _ask_masters(run: Run) -> dict[str, tuple[bool, dict[str, str]]]:
+    """Of each master that can be reached: whether its apiserver is ready, and what that says of each node's readiness.
+
+    Each is asked, not the first that answers: one that hangs would be waited for before another is.
+    """
+
+    def ask(name: str) -> tuple[bool, dict[str, str]]:
+        output = run.session.shell(name, _ASK, timeout=10)
+        try:
+            nodes = {item["metadata"]["name"]: ready(item) for item in json.loads(output.stdout)["items"]}
+        except ValueError:
+            nodes = {}
+        return output.ok, nodes
+
+    answers = run.session.side_by_side([master.name for master in run.masters], ask)
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+
+
+def _masters(run: Run, ready: Container[str]) -> list[dict[str, Any]]:
     """Which masters' apiservers are ready, and which of them has the address for clients outside."""
-    script = f"{KUBECTL} --request-timeout=5s get --raw /readyz"
-    answers = run.session.side_by_side(
-        [master.name for master in run.masters], lambda name: run.session.shell(name, script, timeout=15)
-    )
     address = run.cluster.api.address
     return [
         {
             "name": master.name,
-            "ready": isinstance(answer := answers.get(master.name), Output) and answer.ok,
+            "ready": master.name in ready,
             "has_address": address is not None
             and master in run.masters
             and run.readings[master.name].facts.device_of(address) is not None,
@@ -120,6 +161,18 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _about_etcd(facts: dict[str, Any]) -> list[str]:
+    """One line where not all of etcd's members are well."""
+    unhealthy: dict[str, str] = facts["etcd"]["unhealthy"]
+    if not unhealthy:
+        return []
+    members = facts["etcd"]["members"]
+    which = "; ".join(f"{name} is not{f' ({why})' if why else ''}" for name, why in unhealthy.items())
+    return [
+        f"etcd: {max(members - len(unhealthy), 0)} of {members} members are healthy; {which} (see kubeup etcd status)"
+    ]
+
+
 def _about_masters(facts: dict[str, Any]) -> list[str]:
     """One line about several masters, and one when they are too few."""
     masters = facts["masters"]
@@ -140,7 +193,12 @@ def _about_masters(facts: dict[str, Any]) -> list[str]:
 
 def as_text(facts: dict[str, Any]) -> str:
     """The same for people."""
-    lines = [f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}", *_about_masters(facts), ""]
+    lines = [
+        f"cluster {facts['cluster']}, API {facts['api']}, DNS {facts['dns']}",
+        *_about_masters(facts),
+        *_about_etcd(facts),
+        "",
+    ]
     lines.append(f"{'NODE':<22}{'ROLE':<6}{'ADDRESS':<17}{'STATE':<10}{'DIFFERENCES':<13}CERTIFICATES UNTIL")
     for node in facts["nodes"]:
         until = min(node["certificates"].values(), default="-")

@@ -42,6 +42,7 @@ TAIL = """
 #flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
+#addons: {coredns: on}            # more: kubeup addon list, docs/addons.md
 #api_port: 6443
 #certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #snapshots: {every: 6h, keep: 12}   # of etcd, on every master; every: off for none
@@ -99,23 +100,35 @@ def write_inventory(
         InventoryError: the file is there already, or the inventory would not be valid; nothing was written.
     """
     path = Path(path)
+    text = inventory_text(path.absolute().parent, name, nodes, settings, resolve)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        remedy = "edit it, or name another file with -i"
+        raise InventoryError([Problem(str(path), "is there already and is left alone", remedy)]) from error
+    return load(path, resolve)
+
+
+def inventory_text(
+    folder: Path,
+    name: str,
+    nodes: Sequence[str | Mapping[str, Any]],
+    settings: Mapping[str, Any] | None = None,
+    resolve: Resolve = resolve_address,
+) -> str:
+    """The text that ``write_inventory`` writes into ``folder``; parameters and errors as there."""
     entries = [_entry(node) for node in nodes]
     data = _plain({"name": name, "nodes": entries, **(settings or {})})
     # No file to name a line of yet: problems name the arguments.
     places: dict[Key, str] = {("name",): f"name {name}"} | {
         ("nodes", i): f"--node {node}" if isinstance(node, str) else f"node {i + 1}" for i, node in enumerate(nodes)
     }
-    check(Document(data, places), path.absolute().parent, resolve)
+    check(Document(data, places), folder, resolve)
     parts = [HEAD, _yaml({"name": data["name"]}), NODES_HEAD, _yaml({"nodes": data["nodes"]})]
     if settings:
         parts += ["\n", _yaml({key: data[key] for key in settings})]
-    try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("".join([*parts, TAIL]))
-    except FileExistsError as error:
-        remedy = "edit it, or name another file with -i"
-        raise InventoryError([Problem(str(path), "is there already and is left alone", remedy)]) from error
-    return load(path, resolve)
+    return "".join([*parts, TAIL])
 
 
 def _entry(node: str | Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""`kubeup trace` on a cluster that works, and on one that is broken in a few ways; test_faults.py has them all."""
+"""`kubeup trace` on a cluster that works, and on one that is broken in a few ways (test_trace_faults.py: all)."""
 
 from collections.abc import Iterator
 

@@ -11,9 +11,11 @@ import pytest
 
 from kubeup.backup import Backup, Manifest, Snapshot
 from kubeup.checks.preflight import RESTORING, Subject, half_restored
-from kubeup.cluster.trust import Trust
+from kubeup.cluster import Authority, CertificateSpec
+from kubeup.cluster.certificates import certificates_of, issued_by
+from kubeup.cluster.trust import ALL, AUTHORITIES, KUBERNETES, key_name
 from kubeup.components import Store
-from kubeup.deploy.backup import counted
+from kubeup.deploy.backup import counted, kept
 from kubeup.deploy.drill import settings
 from kubeup.deploy.restore import MARGIN, RestoreData, _parts, _subnets, refuse_unfit
 from kubeup.deploy.run import BACKUP, Run
@@ -119,14 +121,8 @@ def restored(world: Any) -> Callable[[Hosts], None]:
     cluster = world.cluster("ai ai ai i")
 
     def go(hosts: Hosts) -> None:
-        class FakeRun:
-            session = hosts
-
-            def hold(self) -> None: ...
-
-        run = FakeRun()
-        run.cluster = cluster  # type: ignore[attr-defined]
-        RestoreData(SNAPSHOT, "kubeup etcd restore").run(cast(Run, run))
+        run = Run(cluster, hosts, held=True)  # type: ignore[arg-type]
+        RestoreData(SNAPSHOT, "kubeup etcd restore").run(run)
 
     return go
 
@@ -195,19 +191,50 @@ def test_other_jobs_refuse_what_is_half_restored(world: Any) -> None:
     assert "`kubeup restore FILE`" in remedy
 
 
-def test_a_backups_authorities_are_a_masters(world: Any, tmp_path: Path) -> None:
-    """A new cluster made of it trusts and signs as the old one did."""
+def never(_: str, __: str) -> str:
+    raise AssertionError("there is nobody to ask")
 
-    def fetch(_: str, __: str) -> str:
-        raise AssertionError("there is nobody to ask")
 
-    old = Vault({}, Store(tmp_path), fetch, lambda _: "amd64")
-    files = {TRUST: old.trust.text(), **{key_path(name): old.secret(name) for name in old.trust.keys}}
+def begun(vault: Vault) -> None:
+    vault.succeed(ALL)
+
+
+def taken_over(vault: Vault) -> None:
+    begun(vault)
+    vault.trust = vault.trust.taken_over(ALL, 1)
+
+
+def leaving(vault: Vault) -> None:
+    taken_over(vault)
+    vault.trust = vault.trust.leaving((KUBERNETES,))
+
+
+def forgotten(vault: Vault) -> None:
+    leaving(vault)
+    vault.trust = vault.trust.without(ALL)
+
+
+@pytest.mark.parametrize("stage", [lambda vault: None, begun, taken_over, leaving, forgotten])
+def test_a_backups_authorities_are_a_masters(stage: Callable[[Vault], None], world: Any, tmp_path: Path) -> None:
+    """A new cluster made of it trusts and signs as the old one did, also in the middle of replacing an authority."""
+    old = Vault({}, Store(tmp_path), never, lambda _: "amd64")
+    stage(old)
+    files = kept(old)
     masters = {"n1": Reading(world.facts), BACKUP: holding(files, world.facts)}
     new = Vault(masters, Store(tmp_path), lambda node, path: files[path] if node == BACKUP else "", lambda _: "amd64")
-    assert isinstance(new.trust, Trust)
     assert new.trust == replace(old.trust, first=old.trust.identity)
+    assert set(files) == {TRUST, *(key_path(name) for name in old.trust.keys)}
     assert [new.secret(name) for name in new.trust.keys] == [old.secret(name) for name in old.trust.keys]
+    # What it issues on is believed by all: the API's certificate by those outside, too.
+    for name in AUTHORITIES:
+        issued = new.issue(CertificateSpec("me", name, ("client",)))[0]
+        assert any(issued_by(issued, pem) for pem in certificates_of(old.trust.bundle_pem(name)))
+    serving = Authority(KUBERNETES, old.trust.serving)
+    issued = new.issue(CertificateSpec("api", KUBERNETES, ("server",), dns_names=("api",)), serving.fingerprint)[0]
+    assert issued_by(issued, serving.certificate_pem)
+    # What has not come to its end goes on: the successors' keys are there for the next stage.
+    for name, other in new.trust.others.items():
+        assert other.stage != "next" or "PRIVATE KEY" in new.secret(key_name(name, other.pem))
 
 
 def test_keys_of_etcd_are_counted_by_kind() -> None:
