@@ -418,7 +418,7 @@ def dns_endpoints(situation: Situation, leg: Leg | None) -> Fault | None:
 
 def dns_answer(situation: Situation, leg: Leg | None) -> Fault | None:
     answer = situation.answers.get(NAME)
-    if answer is None or situation.service is None:
+    if answer is None or not situation.asks_dns:
         return None
     wanted = situation.asked
     found = answer.get("addresses") or []
@@ -719,7 +719,7 @@ def route_missing(situation: Situation, leg: Leg | None) -> Fault | None:
         if situation.route(leg) is None:
             return Fault(f"{host.name} has no route to {leg.address}", "ip route", host.name)
         return None
-    return _route_of(situation, host, leg.node, leg.address)
+    return _route_of(situation, host, leg.node, leg.address, situation.source)
 
 
 def route_back_missing(situation: Situation, leg: Leg | None) -> Fault | None:
@@ -730,14 +730,13 @@ def route_back_missing(situation: Situation, leg: Leg | None) -> Fault | None:
     if host.error or first.error or first.subnet is None:
         return None
     # A process on a node has the tunnel's address, and what is masqueraded gets it.
-    return _route_of(
-        situation, host, leg.start, situation.source if situation.in_pod else str(first.subnet.network_address)
-    )
+    back = situation.source if situation.in_pod else str(first.subnet.network_address)
+    return _route_of(situation, host, leg.start, back, leg.address)
 
 
-def _route_of(situation: Situation, host: Host, node: str, address: str) -> Fault | None:
+def _route_of(situation: Situation, host: Host, node: str, address: str, source: str) -> Fault | None:
     wanted = _expected(situation, host, node)
-    route = host.route(address)
+    route = host.route(address, source)
     if wanted is None or (route and route.device == wanted[0] and route.gateway == wanted[1]):
         return None
     device, gateway = wanted
