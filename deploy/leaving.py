@@ -28,7 +28,7 @@ def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     that share a virtual address with one of them. The hosts of etcd, where a member is among them.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
-    listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
+    listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
     for virtual in cluster.virtual_addresses:
         if any(node in virtual.nodes for node in nodes):
@@ -195,7 +195,7 @@ class Forget:
         run.hold()
         script = _FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
-        if run.cluster.flannel.store == "etcd" and self.address:
+        if run.cluster.leases_in_etcd and self.address:
             master = next(master for master in run.masters if master.name != self.name)
             # As its apiserver does: etcd may have hosts of its own, which this run is not on.
             asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'

@@ -9,8 +9,9 @@ import shlex
 import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -29,9 +30,16 @@ from kubeup.templates import render, text
 
 PROBE = "/opt/kubeup/bin/kubeup-probe"
 LABEL = "kubeup.dev/validation=true"
+STAND_IN = "kubeup.dev/stand-in"
+"""Label and taint of nodes that no host stands behind, see kubeup.checks.deep, and label of pods meant for them."""
 
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
+NETWORK_COMES = 20
+"""The same where the inventory has no network of its own to bring (cni: none)."""
+NO_NETWORK = "NetworkPluginNotReady"
+"""What the kubelet calls it when there is none."""
+YOURS = "the network of pods is yours to bring (cni: none, see docs/network.md)"
 STARTED = 20
 """Seconds that a service may take to start, which may have been told so just now."""
 PODS_READY = 60
@@ -49,6 +57,8 @@ ADDONS_READY = 180
 """Seconds that addons may take: metrics-server is ready once it has measured all nodes, others have webhooks."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
+EXPLAINED = 40
+"""Seconds that looking for the reason of a failure may take."""
 NEIGHBOURS = 3
 """How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
 
@@ -132,9 +142,10 @@ class Proof:
 def nodes_ready(proof: Proof) -> str:
     """All nodes of the inventory are there, and Ready."""
     names = [node.name for node in proof.cluster.nodes]
+    ready_within = NETWORK_COMES if proof.cluster.cni == "none" else NODES_READY
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
-        f'kubectl wait --for=condition=Ready --timeout={NODES_READY}s node "$@" >&2'
+        f'kubectl wait --for=condition=Ready --timeout={ready_within}s node "$@" >&2'
     )
     output = proof.kubectl.script(
         f"[ -e /etc/kubernetes/admin.conf ] || exit {NOT_UP}; "
@@ -159,10 +170,14 @@ def nodes_ready(proof: Proof) -> str:
             wrong.append(f"{name}'s kubelet has never reported (see journalctl -u kubelet there)")
         elif ready["status"] != "True":
             wrong.append(f"{name} is not Ready: {ready['message']}")
+    if proof.cluster.cni == "none" and any(NO_NETWORK in what for what in wrong):
+        wrong.append(YOURS)
     if wrong or not output.ok:
-        way = (first, "svc/default/kubernetes") if first else None
+        # Where the network is the user's, and has not come yet, there is nothing to explain.
+        way = (first, "svc/default/kubernetes") if first and proof.cluster.cni != "none" else None
         raise CheckFailed("; ".join(wrong) or output.stderr, way)
-    strangers = sorted(nodes.keys() - set(names) - proof.others)
+    stand_ins = {name for name, item in nodes.items() if STAND_IN in item["metadata"].get("labels", {})}
+    strangers = sorted(nodes.keys() - set(names) - proof.others - stand_ins)
     more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
     return f"{len(names)} nodes are Ready{more}"
 
@@ -488,13 +503,49 @@ def title(check: Check) -> str:
     return check.__name__.replace("_", "-")
 
 
-def _run(check: Check, proof: Proof) -> CheckResult:
+def titles() -> list[str]:
+    """What all checks are called, in their order."""
+    return [title(check) for check in (*BEFORE, pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS)]
+
+
+def result_of(
+    name: str, check: Callable[[], str], limit: float | None, explain: Callable[[Exception], str] = lambda error: ""
+) -> CheckResult:
+    """What a check finds, which may take so many seconds. ``explain`` says more of one that failed."""
     started = time.monotonic()
+    over = gevent.Timeout(limit)
+    over.start()
     try:
-        detail, ok = check(proof), True
+        detail, ok = check(), True
+    except gevent.Timeout as timeout:
+        if timeout is not over:
+            raise
+        detail, ok = f"not done within {limit:.0f} s", False
     except (KubeupError, OSError) as error:
-        detail, ok = str(error) + _explained(proof, error), False
-    return CheckResult(title(check), ok, detail, time.monotonic() - started)
+        over.close()
+        detail, ok = str(error) + explain(error), False
+    finally:
+        over.close()
+    return CheckResult(name, ok, detail, time.monotonic() - started)
+
+
+def lacks_its_network(cluster: Cluster, results: Sequence[CheckResult]) -> bool:
+    """Whether all that is wrong is that the network has not come yet which `cni: none` leaves to the user."""
+    failed = [result for result in results if not result.ok]
+    return (
+        cluster.cni == "none"
+        and [result.name for result in failed] == [title(nodes_ready)]
+        and all(NO_NETWORK in part for part in failed[0].detail.split("; ") if part != YOURS)
+    )
+
+
+SWEEP = f"""
+kubectl delete nodes -l {STAND_IN} --wait=false --ignore-not-found >&2
+kubectl delete pods -A -l {STAND_IN} --force --grace-period=0 --wait=false --ignore-not-found >/dev/null 2>&1
+kubectl delete namespaces -l {LABEL} --wait=false --ignore-not-found >&2
+"""
+"""Takes away all that validations have made, also one that was killed. (A pod of a node without a host would be there
+for another minute if it were not forced.)"""
 
 
 def _explained(proof: Proof, error: Exception) -> str:
@@ -502,26 +553,38 @@ def _explained(proof: Proof, error: Exception) -> str:
     if not isinstance(error, CheckFailed) or error.way is None:
         return ""
     try:
-        return in_short(trace(proof.cluster, proof.session, *error.way))
+        with gevent.Timeout(EXPLAINED, False):
+            return in_short(trace(proof.cluster, proof.session, *error.way))
     except KubeupError:
-        return ""  # the API does not answer, or what was set up is gone: the error itself is what can be said
+        pass  # the API does not answer, or what was set up is gone: the error itself is what can be said
+    return ""
 
 
 @contextmanager
-def _objects(proof: Proof) -> Iterator[None]:
-    """Set up what is validated with, and take it away again, also what a killed validation has left."""
+def _objects(proof: Proof) -> Iterator[Callable[[], None]]:
+    """Set up what is validated with, and take it away again, also what a killed validation has left.
+
+    It is begun at once, so that pods are there when nodes become Ready. Gives what waits until it is done, and raises
+    HostsFailed where it could not be.
+    """
     text = render(
         "validation/objects.yaml.j2",
         namespace=proof.namespace,
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
         names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
     )
+    script = f"{SWEEP}\nkubectl apply --server-side --force-conflicts -f - >&2"
+    job = gevent.spawn(proof.kubectl.script, script, stdin=text)
+
+    def wait() -> None:
+        job.join()
+        if not job.value or not job.value.ok:  # too early, perhaps, while the first checks still waited
+            proof.kubectl.checked(script, stdin=text)
+
     try:
-        proof.kubectl.checked(
-            f"kubectl delete namespace -l {LABEL} --wait=false --ignore-not-found >&2; kubectl create -f -", stdin=text
-        )
-        yield
+        yield wait
     finally:
+        job.join()
         proof.kubectl.script(f"kubectl delete namespace {proof.namespace} --wait=false --ignore-not-found")
 
 
@@ -531,10 +594,14 @@ def validate(
     names: Collection[str] | None = None,
     show: Callable[[str], None] = print,
     seen: Callable[[CheckResult], None] = lambda result: None,
+    *,
+    only: Collection[str] = (),
+    limit: float | None = None,
 ) -> list[CheckResult]:
     """Check everything; what each check found, in order. ``show`` gets 2015's output, ``seen`` each result at once.
 
     ``names``: the nodes to look at, with a master among them; the others are not spoken to, nor need they be alive.
+    ``only``: the checks to run, by their titles, and with them what they build on. ``limit``: seconds for all of it.
 
     Raises HostsFailed when no master can be asked.
     """
@@ -552,23 +619,36 @@ def validate(
         show=show,
     )
     results: list[CheckResult] = []
+    deadline = time.monotonic() + limit if limit else None
+
+    def left() -> float | None:
+        return max(0.1, deadline - time.monotonic()) if deadline else None
+
+    explain = partial(_explained, proof)
 
     def run_all(checks: Sequence[Check]) -> bool:
-        jobs = [gevent.spawn(_run, check, proof) for check in checks]
+        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left(), explain) for check in checks]
         gevent.joinall(jobs, raise_error=True)
         for job in jobs:
             results.append(job.value)
             seen(job.value)
         return all(job.value.ok for job in jobs)
 
+    def chosen(checks: Sequence[Check]) -> list[Check]:
+        return [check for check in checks if not only or title(check) in only]
+
+    side_by_side = [check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns]
+    with_pods = bool(chosen([pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS]))
     apart = cluster.api.address or cluster.api.balancer
-    for check in BEFORE:
-        if check is outside_address and not apart:
-            continue  # it is the first master's own, which `classic` asks
-        if not run_all([check]):
+    # The first master's own address is what `classic` asks.
+    others = [check for check in chosen(BEFORE[1:]) if check is not outside_address or apart]
+    with _objects(proof) if with_pods else nullcontext(lambda: None) as wait:
+        if (with_pods or chosen(BEFORE[:1])) and not run_all(BEFORE[:1]):
             return results
-    with _objects(proof):
+        if not run_all(others) or not with_pods:
+            return results
+        wait()
         if run_all([pod_on_every_node]):
-            run_all([check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns])
-            run_all(AFTERWARDS)
+            run_all(chosen(side_by_side))
+            run_all(chosen(AFTERWARDS))
     return results

@@ -151,7 +151,7 @@ COMPONENTS: tuple[Component, ...] = (
     ),
     *_versions(
         "probe",
-        ["1.2.0"],
+        ["1.1.0"],
         programs={"kubeup-probe": "kubeup.invalid/probe"},
         images=(Image("probe", program="kubeup-probe", args=("serve",)),),
     ),

@@ -50,6 +50,14 @@ class HostFacts:
     """(mount point, free KiB) of the file systems that components, data and configuration lie on."""
     present: tuple[str, ...]
     """Paths that other ways to install Kubernetes leave behind, and etcd's data."""
+    mtus: tuple[tuple[str, int], ...] = ()
+    """Network links, and the largest packet that each takes, in bytes."""
+    neighbours: tuple[IPv4Network, ...] = ()
+    """The networks that this host reaches without a gateway."""
+    kernel_offers: frozenset[str] = frozenset()
+    """Of the kernel's features that not every kernel has (ip_vs, dummy) those that are there or can be loaded."""
+    path_mtu: int = 0
+    """The largest packet that the way to the other nodes takes, in bytes, as it was measured; 0 where it was not."""
 
     @property
     def can_lower_oom_score(self) -> bool:
@@ -70,3 +78,7 @@ class HostFacts:
     def device_of(self, address: IPv4Address) -> str | None:
         """The name of the network link that has the address."""
         return next((name for name, interface in self.addresses if interface.ip == address), None)
+
+    def mtu_of(self, address: IPv4Address) -> int:
+        """The largest packet that the link with the address takes, in bytes; 0 when it is not known."""
+        return dict(self.mtus).get(self.device_of(address) or "", 0)

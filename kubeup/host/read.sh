@@ -49,8 +49,15 @@ for f in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
 done
 if command -v ip >/dev/null 2>&1; then
     ip -o -4 addr show 2>/dev/null | awk '{print "address\t" $2 "\t" $4}'
-    ip -o -4 route show 2>/dev/null | awk '{d="";for(i=1;i<NF;i++)if($i=="dev")d=$(i+1); print "route\t" $1 "\t" d}'
+    ip -o -4 route show 2>/dev/null | awk '{d="";for(i=1;i<NF;i++)if($i=="dev")d=$(i+1); print "route\t" $1 "\t" d}
+        !/ via /&&$1~/^[0-9]/{print "neighbours\t" $1}'
+    ip -o link show 2>/dev/null | awk -F'[ :@]+' '{for(i=3;i<NF;i++)if($i=="mtu")print "mtu\t" $2 "\t" $(i+1)}'
 fi
+# Features that a kernel has built in, has loaded, or could load.
+for m in ip_vs dummy; do
+    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
+done
+[ -r $home/path-mtu ] && fact path_mtu "$(cat $home/path-mtu)"
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u
 df -Pk /opt /var/lib /etc 2>/dev/null | awk 'NR>1{print "disk\t" $6 "\t" $4}' | sort -u
 for p in /etc/kubernetes/manifests /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/config.yaml \

@@ -110,6 +110,10 @@ def parse(lines: Iterable[str]) -> Reading:
         listening=frozenset(int(port, 16) for (port,) in of("listen")),
         disks=tuple((mount, int(free)) for mount, free in of("disk")),
         present=tuple(path for (path,) in of("present")),
+        mtus=tuple((device, int(mtu)) for device, mtu in of("mtu")),
+        neighbours=tuple(IPv4Network(network) for (network,) in of("neighbours")),
+        kernel_offers=frozenset(name for (name,) in of("offers")),
+        path_mtu=int(fact["path_mtu"]) if fact.get("path_mtu", "").isdigit() else 0,
     )
     return Reading(
         facts=facts,

@@ -16,7 +16,7 @@ from kubeup.lab import Lab
 
 CHECKOUT = Path(__file__).parents[2]
 KUBEUP = str(Path(sys.executable).with_name("kubeup"))
-PROBE_IMAGE = "kubeup.local/probe:1.2.0"
+PROBE_IMAGE = "kubeup.local/probe:1.1.0"
 
 OK, FAILED, USAGE, DIFFERENT, INTERRUPTED = 0, 1, 2, 3, 130
 """The exit codes of kubeup."""

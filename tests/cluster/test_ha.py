@@ -34,7 +34,7 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      containers: [{name: web, image: "kubeup.local/probe:1.2.0"}]
+      containers: [{name: web, image: "kubeup.local/probe:1.1.0"}]
 ---
 # Each host's port leads to the pod on that host.
 apiVersion: v1

@@ -67,7 +67,7 @@ def test_a_command_has_a_cluster_and_nothing_is_left_even_of_a_run_that_was_kill
         "kubectl wait --for=condition=Ready --timeout=60s pod/web >&2; exit 7"
     )
     done = kubeup(
-        "lab", "run", "--hosts", "1", "--", "sh", "-c", script, "kubeup.local/probe:1.2.0", code=7, timeout=300
+        "lab", "run", "--hosts", "1", "--", "sh", "-c", script, "kubeup.local/probe:1.1.0", code=7, timeout=300
     )
 
     name = lab_of(done)

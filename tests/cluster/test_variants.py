@@ -39,7 +39,7 @@ def test_nftables_holds_the_services_and_iptables_does_not(variant: Variant) -> 
 def test_ordinary_pods_stay_off_the_master(variant: Variant) -> None:
     taints = variant.kubectl("get", "node", variant.master, "-o", "jsonpath={.spec.taints}")
     assert "node-role.kubernetes.io/control-plane" in taints
-    variant.kubectl("create", "deployment", "tainted", "--image=kubeup.local/probe:1.2.0", "--replicas=4")
+    variant.kubectl("create", "deployment", "tainted", "--image=kubeup.local/probe:1.1.0", "--replicas=4")
     variant.kubectl("rollout", "status", "deployment/tainted", "--timeout=60s")
     where = variant.kubectl("get", "pods", "-l", "app=tainted", "-o", "jsonpath={.items[*].spec.nodeName}").split()
     variant.kubectl("delete", "deployment/tainted")

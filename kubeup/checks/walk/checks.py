@@ -32,6 +32,8 @@ class Fault:
 
 Look = Callable[[Situation, "Leg | None"], "Fault | None"]
 
+READ = ("iptables", "nftables")
+"""The modes of kube-proxy whose rules are read. (ipvs keeps its own tables.)"""
 MAX_SKEW = 5.0
 """Seconds by which clocks may differ: leases and tokens bear that, certificates just issued do."""
 
@@ -97,7 +99,7 @@ def unit_down(unit: str) -> Callable[[Situation, Host], Fault | None]:
 
     def look(situation: Situation, host: Host) -> Fault | None:
         state = host.units.get(unit)
-        if not state or state["ActiveState"] == "active":
+        if not state or state["ActiveState"] == "active" or state["LoadState"] == "not-found":
             return None
         ended = (
             f", its last run ended with {state['ExecMainStatus']}" if state.get("ExecMainStatus", "0") != "0" else ""
@@ -234,7 +236,7 @@ def pod_cable(situation: Situation, leg: Leg | None) -> Fault | None:
 def _cable(situation: Situation, name: str, pod: Object | None) -> Fault | None:
     """Whether the pod's device hangs on the bridge, and the bridge is up."""
     host = situation.host(name)
-    if pod is None or host.error or pod.status.get("phase") != "Running":
+    if pod is None or host.error or pod.status.get("phase") != "Running" or not situation.flannel:
         return None
     address = str(pod.status.get("podIP", ""))
     if not host.up(BRIDGE):
@@ -580,7 +582,7 @@ def proxies(situation: Situation, dns: bool) -> _Proxied | None:
         service, port = situation.service
         address, number, protocol, gate = situation.asked, situation.port, situation.protocol, situation.gate
     wanted = situation.usable(service, port, outside=situation.target.kind == "nodeport" and not dns)
-    if situation.host(gate).error or not wanted:
+    if situation.host(gate).error or not wanted or situation.cluster.kube_proxy.mode not in READ:
         return None
     outcomes = situation.proxied(address, number, protocol, gate)
     pairs = {(endpoint.address, endpoint.port) for endpoint in wanted}
@@ -663,11 +665,12 @@ def masquerade_missing(situation: Situation, leg: Leg | None) -> Fault | None:
         if way.dns or host.error or situation.route(way) is None:
             continue
         if way.node == "":
-            needs, who = situation.in_pod, "flanneld"
+            needs, who = situation.in_pod and situation.flannel, "flanneld"
             why = f"packets of pods leave {way.start} with the pod's own address, which nobody outside can answer"
         else:
             needs = situation.service is not None and not situation.in_pod and situation.remote(way)
             needs = needs or (situation.service is not None and way.address == situation.source)
+            needs = needs and situation.cluster.kube_proxy.mode in READ
             who = "kube-proxy"
             why = f"what {way.start} sends on to {way.to} keeps the client's address, and its answer does not come back"
         outcomes = situation.masqueraded(way)
@@ -735,7 +738,7 @@ def route_back_missing(situation: Situation, leg: Leg | None) -> Fault | None:
 
 
 def _route_of(situation: Situation, host: Host, node: str, address: str, source: str) -> Fault | None:
-    wanted = _expected(situation, host, node)
+    wanted = _expected(situation, host, node) if situation.flannel else None
     route = host.route(address, source)
     if wanted is None or (route and route.device == wanted[0] and route.gateway == wanted[1]):
         return None

@@ -178,7 +178,7 @@ class Situation:
     @property
     def asks_dns(self) -> bool:
         """Whether the client is a pod that asks a Service: it knows its name alone."""
-        return self.in_pod and self.target.kind == "service"
+        return self.in_pod and self.target.kind == "service" and self.cluster.addons.coredns is not None
 
     @property
     def name(self) -> str:
@@ -288,13 +288,18 @@ class Situation:
         """What was read of a host; one of which nothing is known where it was not."""
         return self.hosts.get(name) or Host(name, error="it was not read")
 
+    @property
+    def flannel(self) -> bool:
+        """Whether the pods' network is flannel's. Of another one, its own links are not known."""
+        return self.cluster.cni == "flannel"
+
     def remote(self, leg: Leg) -> bool:
         """Whether a leg leads to a pod of another node."""
         return leg.pod is not None and leg.node != leg.start
 
     def tunnelled(self, leg: Leg) -> bool:
         """Whether it goes through flannel's tunnel."""
-        return self.remote(leg) and self.cluster.flannel.backend == "vxlan"
+        return self.remote(leg) and self.flannel and self.cluster.flannel.backend == "vxlan"
 
     def route(self, leg: Leg) -> Route | None:
         """The route of a leg on the node where it begins."""

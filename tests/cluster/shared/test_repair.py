@@ -98,7 +98,7 @@ def test_all_that_can_be_altered_is_shown_and_mended(cluster: Shared) -> None:
 def test_pods_live_on_while_their_hosts_services_restart(cluster: Shared) -> None:
     """A repair that restarts containerd and the kubelet does not end the user's pods."""
     worker = cluster.workers[0]
-    cluster.kubectl("run", "lives-on", "--image=kubeup.local/probe:1.2.0", "--restart=Never",
+    cluster.kubectl("run", "lives-on", "--image=kubeup.local/probe:1.1.0", "--restart=Never",
                     "--overrides", f'{{"spec": {{"nodeName": "{worker}"}}}}', "--", "--listen", ":9099")  # fmt: skip
     cluster.kubectl("wait", "--for=condition=Ready", "pod/lives-on", "--timeout=30s")
     process = "pgrep -f '^/kubeup-probe serve --listen :9099$'"

@@ -5,9 +5,8 @@
 //	kubeup-probe get     [--timeout 2s] [--times 1] [--until 0s] [--cacert F] [--cert F --key F] URL...
 //	kubeup-probe resolve [--timeout 2s] [--until 0s] [--server IP:53] NAME...
 //	kubeup-probe connect [--timeout 1s] [--until 0s] HOST:PORT...
-//	kubeup-probe ping    [--timeout 1s] [--until 0s] [--size 64] ADDRESS...
 //
-// get, resolve, connect and ping print one JSON list with an element for each argument, in the arguments' order, and exit
+// get, resolve and connect print one JSON list with an element for each argument, in the arguments' order, and exit
 // with 0 when all went well, 1 when not, 2 when they were called wrongly.
 package main
 
@@ -38,15 +37,13 @@ func main() {
 		resolveCommand(arguments)
 	case "connect":
 		connectCommand(arguments)
-	case "ping":
-		pingCommand(arguments)
 	default:
 		usage()
 	}
 }
 
 func usage() {
-	fmt.Fprintln(os.Stderr, "usage: kubeup-probe serve|get|resolve|connect|ping [flags] [target...]   (-h after a command lists its flags)")
+	fmt.Fprintln(os.Stderr, "usage: kubeup-probe serve|get|resolve|connect [flags] [target...]   (-h after a command lists its flags)")
 	os.Exit(2)
 }
 
@@ -91,15 +88,7 @@ func connectCommand(arguments []string) {
 	ask(flags, asking, connect)
 }
 
-func pingCommand(arguments []string) {
-	flags := flag.NewFlagSet("ping", flag.ExitOnError)
-	asking := askingFlags(flags, time.Second)
-	size := flags.Int("size", 64, "how large the packet is, in bytes with its headers; it is never sent in fragments")
-	flags.Parse(arguments)
-	ask(flags, asking, func(timeout time.Duration, address string) Answer { return ping(timeout, address, *size) })
-}
-
-// Asking is what get, resolve, connect and ping have in common.
+// Asking is what get, resolve and connect have in common.
 type Asking struct {
 	Timeout time.Duration // for one try of one target
 	Until   time.Duration // how long to go on trying those that fail; 0 is one try
