@@ -488,6 +488,19 @@ def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
     return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
 
 
+def ingress_address(proof: Proof) -> str:
+    """One of the ingress nodes has the address for ingress, and it leads to Traefik from all of them."""
+    virtual = next(virtual for virtual in proof.cluster.virtual_addresses if virtual.name == "ingress")
+
+    def ask(name: str) -> None:
+        answer = proof.probe(name, "connect", "--until", f"{ENDPOINTS_FOLLOW}s", f"{virtual.address}:80")[0]
+        if answer["error"]:
+            raise CheckFailed(f"{answer['error']} (see journalctl -u keepalived, on {name} and its like)")
+
+    proof.on_each([node.name for node in virtual.nodes], ask)
+    return f"{virtual.address} takes connections on port 80"
+
+
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
@@ -495,7 +508,7 @@ BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
 SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve, addons)
-AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
+AFTERWARDS: tuple[Check, ...] = (ingress_address, pod_is_replaced)
 
 
 def title(check: Check) -> str:
@@ -642,6 +655,9 @@ def validate(
     apart = cluster.api.address or cluster.api.balancer
     # The first master's own address is what `classic` asks.
     others = [check for check in chosen(BEFORE[1:]) if check is not outside_address or apart]
+    # An ingress controller of the user's own may not be there yet, and with parts of a cluster nor may its node.
+    traefik = proof.whole and cluster.addons.traefik and cluster.addons.ingress_vip
+    afterwards = [check for check in AFTERWARDS if check is not ingress_address or traefik]
     with _objects(proof) if with_pods else nullcontext(lambda: None) as wait:
         if (with_pods or chosen(BEFORE[:1])) and not run_all(BEFORE[:1]):
             return results
@@ -650,5 +666,5 @@ def validate(
         wait()
         if run_all([pod_on_every_node]):
             run_all(chosen(side_by_side))
-            run_all(chosen(AFTERWARDS))
+            run_all(chosen(afterwards))
     return results
