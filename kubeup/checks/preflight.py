@@ -184,7 +184,7 @@ def one_link(s: Subject) -> Iterator[tuple[str, str]]:
     flannel = cluster.flannel if cluster.cni == "flannel" and s.node in cluster.nodes else None
     if flannel and flannel.backend == "host-gw" and facts.neighbours:
         others = [node for node in cluster.nodes if node != s.node]
-        far = [n.name for n in others if not any(n.address in network for network in facts.neighbours)]
+        far = [n.name for n in others if not facts.is_neighbour(n.address)]
         if far:
             yield (
                 f"flannel's backend host-gw reaches only nodes of its own layer-2 network, and from here "

@@ -36,7 +36,7 @@ STAND_IN = "kubeup.dev/stand-in"
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
 NETWORK_COMES = 20
-"""The same where the inventory has no network of its own to bring (cni: none)."""
+"""The same where nothing in the inventory can bring a network: cni: none, and neither helm: nor manifests: entries."""
 NO_NETWORK = "NetworkPluginNotReady"
 """What the kubelet calls it when there is none."""
 YOURS = "the network of pods is yours to bring (cni: none, see docs/network.md)"
@@ -142,7 +142,8 @@ class Proof:
 def nodes_ready(proof: Proof) -> str:
     """All nodes of the inventory are there, and Ready."""
     names = [node.name for node in proof.cluster.nodes]
-    ready_within = NETWORK_COMES if proof.cluster.cni == "none" else NODES_READY
+    brought = any(getattr(proof.cluster.addons, entries, None) for entries in ("helm", "manifests"))
+    ready_within = NETWORK_COMES if proof.cluster.cni == "none" and not brought else NODES_READY
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
         f'kubectl wait --for=condition=Ready --timeout={ready_within}s node "$@" >&2'
