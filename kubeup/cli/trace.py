@@ -21,7 +21,7 @@ def trace(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="TO", help="A node or a pod [:PORT], svc/NAME:PORT, nodeport:PORT[@NODE], or an address [:PORT]."
+            metavar="TO", help="svc/NAME:PORT, nodeport:PORT, a node, a pod, or an outside address; a port may follow."
         ),
     ],
     namespace: Annotated[
