@@ -18,11 +18,12 @@ from urllib.parse import quote
 import gevent
 import httpx
 
+from kubeup.checks.addons import addons_ready
 from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
+from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk import in_short, trace
 from kubeup.cluster import Cluster, api_endpoint
-from kubeup.cluster.manifests import OWNER
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
@@ -53,8 +54,6 @@ They double from 0.8 s to 30 s, and each is made longer by up to as much again (
 """
 NAMES_ANSWER = 20
 """Seconds within which CoreDNS must know a Service that has always been there: it answers as soon as it runs."""
-ADDONS_READY = 180
-"""Seconds that addons may take: metrics-server is ready once it has measured all nodes, others have webhooks."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 EXPLAINED = 40
@@ -263,22 +262,9 @@ def pod_on_every_node(proof: Proof) -> str:
                 proof.node_port = item["spec"]["ports"][0]["nodePort"]
     missing = [node.name for node in proof.cluster.nodes if node.name not in proof.pods]
     if missing or len(proof.web) < 2 or not output.ok:
-        why = "; ".join(_why_not_ready(item) for item in items if item["kind"] == "Pod" and _why_not_ready(item))
+        why = "; ".join(why_not_ready(item) for item in items if item["kind"] == "Pod" and why_not_ready(item))
         raise CheckFailed(f"no running pod on {', '.join(missing) or 'some node'}: {why or output.stderr}")
     return f"a pod runs on each of {len(proof.pods)} nodes"
-
-
-def _why_not_ready(pod: dict[str, Any]) -> str:
-    name = pod["metadata"]["name"]
-    for status in pod["status"].get("containerStatuses", []):
-        for state in ("waiting", "terminated"):
-            if state in status["state"]:
-                detail = status["state"][state]
-                return f"{name}: {detail.get('reason', state)} {detail.get('message', '')}".strip()
-    for told in pod["status"].get("conditions", []):
-        if told["status"] != "True" and told.get("message"):
-            return f"{name}: {told['message']}"
-    return ""
 
 
 def pods_reach_pods(proof: Proof) -> str:
@@ -427,66 +413,9 @@ def pod_is_replaced(proof: Proof) -> str:
     return f"{victim} was killed, another answers in its place"
 
 
-# $1: seconds to wait. Prints what could not be applied, by addon (see templates/addons/apply.sh).
-_ADDONS_APPLIED = """
-for i in $(seq $(($1 * 5))); do
-    [ "$(systemctl is-active kubeup-addons)" = activating ] || break
-    sleep 0.2
-done
-cd /run/kubeup-addons 2>/dev/null || exit 0
-for file in *.error; do [ ! -e "$file" ] || sed "s|^|${file%.error}: |" "$file"; done
-"""
-
-
 def addons(proof: Proof) -> str:
     """All that addons brought into the cluster is there, and their pods are ready."""
-    deadline = time.monotonic() + ADDONS_READY
-    said = proof.kubectl.script(_ADDONS_APPLIED, str(ADDONS_READY), timeout=ADDONS_READY + 15)
-    if not said.ok or said.stdout:
-        raise CheckFailed(f"not applied: {'; '.join((said.stdout or said.stderr).splitlines())}")
-    kinds = "apiservices.apiregistration.k8s.io,deployments.apps,daemonsets.apps,statefulsets.apps"
-    while True:
-        objects = proof.kubectl.get(kinds, "-A", "-l", OWNER)
-        waiting = [one for one in objects if not _is_ready(one, proof.whole)]
-        if not waiting:
-            names = sorted({one["metadata"]["labels"][OWNER] for one in objects})
-            return f"{', '.join(names)}: ready" if names else "there are none"
-        if time.monotonic() > deadline:
-            raise CheckFailed("; ".join(_why_waiting(proof, one) for one in waiting))
-        gevent.sleep(1)
-
-
-def _is_ready(one: dict[str, Any], whole: bool) -> bool:
-    """Whether a workload's pods, as they shall be now, are all ready, or an APIService is.
-
-    Where not all nodes are looked at, some may be dead: it is enough then that a Deployment serves.
-    """
-    spec, status = one["spec"], one.get("status", {})
-    available = condition(status, "Available").get("status") == "True"
-    if one["kind"] == "APIService" or (one["kind"] == "Deployment" and not whole):
-        return available
-    if not whole:
-        return True
-    if status.get("observedGeneration", 0) < one["metadata"]["generation"]:
-        return False
-    if one["kind"] == "DaemonSet":
-        wanted, updated = status["desiredNumberScheduled"], status.get("updatedNumberScheduled", 0)
-        return bool(updated == wanted == status.get("numberAvailable", 0))
-    wanted = spec.get("replicas", 1)
-    return bool(wanted == status.get("updatedReplicas", 0) == status.get("availableReplicas", 0))
-
-
-def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
-    """Which object of which addon is not ready, and what its pods say."""
-    meta = one["metadata"]
-    what = f"{meta['labels'][OWNER]}: {one['kind']} {meta['name']} is not ready after {ADDONS_READY} s"
-    if one["kind"] == "APIService":
-        conditions = one.get("status", {}).get("conditions", [])
-        return "; ".join([what, *(c.get("message", "") for c in conditions if c["type"] == "Available")])
-    selector = ",".join(f"{k}={v}" for k, v in one["spec"]["selector"].get("matchLabels", {}).items())
-    pods = proof.kubectl.get("pods", "-n", meta["namespace"], "-l", selector)
-    whys = [_why_not_ready(pod) for pod in pods if _why_not_ready(pod)]
-    return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
+    return addons_ready(proof.kubectl, whole=proof.whole)
 
 
 def ingress_address(proof: Proof) -> str:
