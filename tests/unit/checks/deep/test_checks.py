@@ -83,6 +83,7 @@ def test_stand_ins_keep_others_off_and_are_found_again(ground: Ground, api: Api)
 
 def test_pods_for_real_nodes_stay_off_stand_ins(ground: Ground, api: Api) -> None:
     says(scheduler.places, ground)
+    api.items["jobs"] = [job("succeeds", "Failed")]
     says(controllers.jobs, ground)
     specs = [
         one["spec"]["template"]["spec"] if one["kind"] == "Job" else one["spec"]
