@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import gevent
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
+from kubeup.deploy.gates import wait_until
 from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError
@@ -25,8 +25,9 @@ PROBES = {
 }
 """What succeeds on a host on which the service of this name works: etcd only where a majority of it does."""
 
-GATE = 180
-"""Seconds within which a node must work again."""
+PROBED, PAUSE = 3, 1.0
+"""How often a service must fail to answer, and the seconds in between, to count as ill. A host that is only busy must
+not be: all that are ill are restarted at once."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class OneByOne(Part):
         carrying = {node.name for node in (*run.masters, *run.cluster.members)}
         restarted = [name for name, change in changes.items() if _restarts(change)]
         one_by_one = [name for name in restarted if name in carrying]
-        ill = _ill(run, one_by_one)
+        ill = _ill(run, one_by_one, lambda name: _own_services(run, name))
         self._together(run, changes, ill)
         for number, name in enumerate(n for n in one_by_one if n not in ill):
             if number == 0 and not ill:
@@ -86,11 +87,15 @@ class InTurn(Converge):
     def run(self, run: Run) -> None:
         changes = {name: change for name, change in self.changes(run).items() if change}
         serving = [name for name in changes if self._serves(run, name) and self._restarts(changes[name])]
-        in_turn = [name for name in serving if not self._lacks(run, name)] if len(serving) > 1 else []
+        ill = _ill(run, serving, lambda _: PROBES[self.unit]) if len(serving) > 1 else serving
+        in_turn = [name for name in serving if name not in ill]
         run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
         for name in in_turn:
             run.session.apply(self.title, {name: changes[name]}, run.vault)
-            _wait(run, [name], lambda run, name: wait_until(run, name, self._lacks))
+            _wait(run, [name], self._wait)
+
+    def _wait(self, run: Run, name: str) -> None:
+        wait_until(f"{name} does not work", lambda: self._lacks(run, name))
 
     def _serves(self, run: Run, name: str) -> bool:
         state = run.readings[name].units.get(self.unit)
@@ -111,21 +116,12 @@ def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> N
         raise NodeError("\n".join(told))
 
 
-def wait_until(run: Run, name: str, lacks: Callable[[Run, str], str]) -> None:
-    """Return once a node lacks nothing. Raises NodeError with what it does, after GATE seconds."""
-    deadline = time.monotonic() + GATE
-    while wrong := lacks(run, name):
-        if time.monotonic() > deadline:
-            raise NodeError(f"{name} does not work within {GATE} s: {wrong}")
-        gevent.sleep(0.5)
-
-
 def wait_until_it_works(run: Run, name: str) -> None:
     """Return once a node's services work: its apiserver and etcd where it has them, all of etcd's members, its kubelet.
 
     Raises NodeError with what does not.
     """
-    wait_until(run, name, _lacks)
+    wait_until(f"{name} does not work", lambda: _lacks(run, name))
 
 
 def _restarts(change: Change) -> bool:
@@ -139,12 +135,18 @@ def _own_services(run: Run, name: str) -> str:
     return " && ".join(PROBES[unit] for unit in has if has[unit]) or "true"
 
 
-def _ill(run: Run, names: Sequence[str]) -> list[str]:
-    """Those of the nodes whose apiserver or etcd does not answer."""
-    outputs = run.session.side_by_side(
-        names, lambda name: run.session.shell(name, _own_services(run, name), timeout=30)
-    )
-    return [name for name, output in outputs.items() if isinstance(output, Exception) or not output.ok]
+def _ill(run: Run, names: Sequence[str], probe: Callable[[str], str]) -> list[str]:
+    """Those of the nodes on which the script that ``probe`` gives fails, each time it is run: once may be chance."""
+
+    def answers(name: str) -> bool:
+        for _ in range(PROBED):
+            if run.session.shell(name, probe(name), timeout=30).ok:
+                return True
+            gevent.sleep(PAUSE)
+        return False
+
+    outcome = run.session.side_by_side(names, answers)
+    return [name for name, answered in outcome.items() if answered is not True]
 
 
 def _sick_members(run: Run) -> list[str]:
