@@ -198,6 +198,8 @@ def outside_address(proof: Proof) -> str:
 
 def classic(proof: Proof) -> str:
     """What 2015's validate-cluster printed: nodes, the table, the components' health, the addresses."""
+    # With the address that clients outside use; asked for meanwhile.
+    listing = gevent.spawn(proof.kubectl.script, 'kubectl --server "$1" cluster-info', api_endpoint(proof.cluster))
     nodes_and_health = proof.kubectl.checked(
         "kubectl get nodes -o wide; echo; echo 'Validate output:'; kubectl get componentstatuses 2>/dev/null"
     )
@@ -206,9 +208,11 @@ def classic(proof: Proof) -> str:
     unhealthy = [line for line in nodes_and_health.splitlines() if " Unhealthy " in line]
     if unhealthy:
         raise CheckFailed("; ".join(unhealthy))
-    # With the address that clients outside use. kubectl colours it, and adds advice on how to debug.
-    addresses = proof.kubectl.checked('kubectl --server "$1" cluster-info', api_endpoint(proof.cluster))
-    addresses = re.sub(r"\x1b\[[0-9;]*m", "", addresses).partition("\nTo further debug")[0].rstrip()
+    answer = listing.get()
+    if not answer.ok:
+        raise CheckFailed(f"the API does not answer at {api_endpoint(proof.cluster)}: {answer.stderr}")
+    # kubectl colours it, and adds advice on how to debug.
+    addresses = re.sub(r"\x1b\[[0-9;]*m", "", answer.stdout).partition("\nTo further debug")[0].rstrip()
     proof.show(f"Cluster validation succeeded\nDone, listing cluster services:\n\n{addresses}")
     return "controller-manager, scheduler and etcd are healthy"
 
@@ -241,11 +245,12 @@ def pod_on_every_node(proof: Proof) -> str:
     )
     # A new namespace's service account is made by a controller: until then its pods are refused, and retried.
     output = proof.kubectl.script(
-        f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
-        f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
-        f"{coredns}; rc=$?; "
+        f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 & one=$!\n"
+        f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 & "
+        f"two=$!\n{coredns} & three=$!\n"
+        "rc=0; for one in $one $two $three; do wait $one || rc=1; done; "
         f"kubectl -n {name} get pods,services -o json; exit $rc",
-        timeout=3 * PODS_READY + 10,
+        timeout=PODS_READY + 30,
     )
     items = json.loads(output.stdout)["items"] if output.stdout else []
     for item in items:
