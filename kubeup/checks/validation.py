@@ -248,7 +248,7 @@ def pod_on_every_node(proof: Proof) -> str:
         f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 & one=$!\n"
         f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 & "
         f"two=$!\n{coredns} & three=$!\n"
-        "rc=0; for one in $one $two $three; do wait $one || rc=1; done; "
+        "rc=0; for job in $one $two $three; do wait $job || rc=1; done; "
         f"kubectl -n {name} get pods,services -o json; exit $rc",
         timeout=PODS_READY + 30,
     )
