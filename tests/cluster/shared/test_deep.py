@@ -17,6 +17,10 @@ DEEP_WITHIN = 90
 """Seconds, as the issue has it."""
 
 
+NOT_HERE = {"outside-address", "ingress-address"}
+"""Checks of what this cluster does not have: virtual addresses."""
+
+
 def stand_ins(cluster: Shared) -> list[str]:
     """Nodes that no host stands behind, which checks make."""
     return cluster.kubectl("get", "nodes", "-l", "kubeup.dev/stand-in", "-o", "name").split()
@@ -26,7 +30,7 @@ def test_deep_validation_passes_in_time_and_leaves_nothing(cluster: Shared, tmp_
     file = tmp_path / "junit.xml"
     done = cluster.kubeup("validate", "--deep", "--junit", str(file))
     rows = {line.split()[0]: line.split()[1] for line in done.out.partition("CHECK  ")[2].splitlines()[1:-1]}
-    assert rows == {name: "ok" for name in names() if name != "outside-address"}, done
+    assert rows == {name: "ok" for name in names() if name not in NOT_HERE}, done
     assert done.seconds < DEEP_WITHIN
     cases = ElementTree.parse(file).getroot().iter("testcase")  # noqa: S314
     assert {case.get("name") for case in cases} == set(rows)
