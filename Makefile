@@ -83,4 +83,4 @@ build-tools: .venv/stamp
 
 clean:
 	rm -rf .venv
-	! command -v docker >/dev/null || docker image ls -q kubeup-lab-host | xargs --no-run-if-empty docker image rm
+	! command -v docker >/dev/null || { docker image ls -q kubeup-lab-host; docker image ls -q kubeup-lab-host-el; } | xargs --no-run-if-empty docker image rm

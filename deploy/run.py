@@ -31,6 +31,7 @@ from kubeup.roles import (
     desired_state,
     etcd,
     etcd_client,
+    firewall,
     flannel,
     kube_proxy,
     kubelet,
@@ -44,6 +45,7 @@ from kubeup.roles.etcd import FIRST_START
 ROLES: tuple[Role, ...] = (
     authorities,
     base,
+    firewall,
     containerd,
     etcd,
     snapshots,

@@ -14,6 +14,7 @@ from kubeup.roles import (
     controller_manager,
     etcd,
     etcd_client,
+    firewall,
     flannel,
     kube_proxy,
     kubelet,
@@ -27,7 +28,7 @@ PHASES: list[Phase] = [
     # First of all, and on the masters alone: a run that is killed later finds the authorities again.
     Converge("Authorities", roles=[authorities]),
     Distribute(),
-    Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
+    Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
     Members(),
     # Every member must be configured before one waits for a quorum of them.
     Converge("etcd", roles=[etcd, etcd_client, snapshots]),

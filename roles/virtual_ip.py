@@ -48,7 +48,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ),
     )
     return [
-        Package("keepalived", "keepalived"),
+        Package(host.package("keepalived"), "keepalived"),
         trusted,
         certificate,
         check,

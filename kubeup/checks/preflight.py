@@ -6,7 +6,6 @@ None of them is a matter of taste: each would make the cluster fail, or would de
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,19 +15,10 @@ from kubeup.cluster.trust import Trust
 from kubeup.components import Artifact
 from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
+from kubeup.host.families import family_of, known
 from kubeup.host.reading import Reading
 from kubeup.host.resources import Blob, Certificate, Secret
 from kubeup.host.session import Session
-
-SUPPORTED = {
-    # ID in /etc/os-release: the oldest major version
-    "ubuntu": 20,
-    "debian": 11,
-    "centos": 7,
-    "rhel": 8,
-    "rocky": 8,
-    "almalinux": 8,
-}
 
 APISERVER = "kube-apiserver.service"
 
@@ -102,12 +92,11 @@ Check = Callable[[Subject], Iterator[tuple[str, str]]]
 
 def operating_system(s: Subject) -> Iterator[tuple[str, str]]:
     facts = s.reading.facts
-    oldest = next((SUPPORTED[name] for name in (facts.os, *facts.os_like) if name in SUPPORTED), None)
-    known = ", ".join(f"{name} {version}+" for name, version in SUPPORTED.items())
-    if oldest is None:
-        yield f"{facts.os_name} is not supported", f"use one of {known}"
-    elif facts.os in SUPPORTED and (major := re.match(r"\d+", facts.os_version)) and int(major[0]) < oldest:
-        yield f"{facts.os_name} is too old", f"use one of {known}"
+    family = family_of(facts.os, facts.os_like)
+    if family is None:
+        yield f"{facts.os_name} is not supported", f"use one of {known()}"
+    elif facts.os_major and facts.os_major < family.oldest.get(facts.os, 0):
+        yield f"{facts.os_name} is too old", f"use one of {known()}"
     if facts.arch not in ("amd64", "arm64"):
         yield f"the architecture {facts.arch} is not supported", "use an amd64 or arm64 host"
     if facts.init != "systemd":

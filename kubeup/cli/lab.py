@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -19,6 +19,9 @@ def _say(text: str) -> None:
 def create(
     name: str,
     hosts: Annotated[int, typer.Option(min=1, help="How many hosts.")] = 3,
+    os: Annotated[
+        str, typer.Option(help="debian, or el: a stand-in for Rocky and RHEL, with dnf and firewalld.")
+    ] = "debian",
     install: Annotated[
         bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
     ] = False,
@@ -26,10 +29,14 @@ def create(
     """Make hosts, and an inventory for them (the first is ai, the others i)."""
     from kubeup.lab import create as create_lab
     from kubeup.lab import ensure_engine, ensure_image
+    from kubeup.lab.image import Os
 
+    if os not in get_args(Os):
+        raise typer.BadParameter(f"--os {os}: write {' or '.join(get_args(Os))}")
+    chosen: Os = "el" if os == "el" else "debian"
     ensure_engine(install, _say)
-    ensure_image(_say)
-    made = create_lab(name, hosts)
+    ensure_image(_say, chosen)
+    made = create_lab(name, hosts, os=chosen)
     for node in made.nodes:
         typer.echo(f"{node.name}  {node.role:<3} {node.address}")
     typer.echo(f"The inventory is {made.inventory}: kubeup -i {made.inventory} up")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from kubeup.host.families import DEBIAN, Family, family_of
+
 CAP_SYS_RESOURCE = 24  # capability number, from linux/capability.h
 
 
@@ -50,6 +52,31 @@ class HostFacts:
     """(mount point, free KiB) of the file systems that components, data and configuration lie on."""
     present: tuple[str, ...]
     """Paths that other ways to install Kubernetes leave behind, and etcd's data."""
+    selinux: bool = False
+    """Whether SELinux is on, be it that it only tells."""
+    firewall: str = ""
+    """The one that runs: firewalld, ufw, or none."""
+    network_manager: bool = False
+    time_service: str = ""
+    """The unit that keeps the clock right without kubeup, "" where none runs."""
+    machine_id: str = ""
+    links: tuple[tuple[str, str, int], ...] = ()
+    """(name, MAC address, MTU) of the network links that have an address of their own."""
+
+    @property
+    def family(self) -> Family:
+        """The family of its distribution; Debian's for one that is not known, which preflight refuses."""
+        return family_of(self.os, self.os_like) or DEBIAN
+
+    @property
+    def os_major(self) -> int:
+        """The major version of the distribution; 0 where it says none (Debian's testing)."""
+        major = self.os_version.partition(".")[0]
+        return int(major) if major.isdigit() else 0
+
+    def package(self, name: str) -> str:
+        """What the distribution calls the package that Debian calls ``name``."""
+        return self.family.package(name, self.os_major or 1000)
 
     @property
     def can_lower_oom_score(self) -> bool:

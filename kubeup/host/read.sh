@@ -40,6 +40,22 @@ if [ -c /dev/kmsg ] || [ -L /dev/kmsg ]; then fact kmsg yes; fi
 awk '/^CapEff:/{print "fact\tcapabilities\t" $2}' /proc/self/status
 awk '/^MemTotal:/{print "fact\tmemory_kib\t" $2}' /proc/meminfo
 awk 'NR>1{n++} END{print "fact\tswaps\t" n+0}' /proc/swaps
+if [ -e /sys/fs/selinux/enforce ]; then fact selinux yes; fi
+if [ -d /run/NetworkManager ]; then fact network_manager yes; fi
+if command -v firewall-cmd >/dev/null 2>&1 && systemctl is-active --quiet firewalld; then fact firewall firewalld
+elif grep -qsi '^ENABLED=yes' /etc/ufw/ufw.conf; then fact firewall ufw; fi
+# (Not what kubeup started itself.)
+[ -e /etc/systemd/system/kubeup-time.service ] || for u in chronyd chrony systemd-timesyncd ntpd ntp ntpsec openntpd; do
+    # Units that run have a cgroup, whose name costs less to look up than systemctl takes to start.
+    for c in /sys/fs/cgroup/system.slice/$u.service /sys/fs/cgroup/systemd/system.slice/$u.service; do [ -d "$c" ] && fact time_service "$u" && break 2; done
+done
+fact machine_id "$(cat /etc/machine-id 2>/dev/null)"
+for l in /sys/class/net/*; do
+    # What is made by software has the mark of its own kind; a container's link to its machine (veth) counts as real.
+    [ -e "$l/bridge" ] || [ -e "$l/tun_flags" ] && continue
+    case ${l##*/} in lo | veth* | flannel.* | cni0 | docker* | cali* | kube-* | nodelocaldns) continue ;; esac
+    printf 'netlink\t%s\t%s\t%s\n' "${l##*/}" "$(cat "$l/address" 2>/dev/null)" "$(cat "$l/mtu" 2>/dev/null)"
+done
 fact init "$(cat /proc/1/comm 2>/dev/null)"
 for c in tar gzip flock sha256sum base64 apt-get dnf yum iptables nft ip ip6tables modprobe mount; do
     if command -v $c >/dev/null 2>&1; then printf 'command\t%s\n' $c; fi

@@ -110,6 +110,12 @@ def parse(lines: Iterable[str]) -> Reading:
         listening=frozenset(int(port, 16) for (port,) in of("listen")),
         disks=tuple((mount, int(free)) for mount, free in of("disk")),
         present=tuple(path for (path,) in of("present")),
+        selinux=fact.get("selinux") == "yes",
+        firewall=fact.get("firewall", ""),
+        network_manager=fact.get("network_manager") == "yes",
+        time_service=fact.get("time_service", ""),
+        machine_id=fact.get("machine_id", ""),
+        links=tuple((name, mac, int(mtu)) for name, mac, mtu in of("netlink")),
     )
     return Reading(
         facts=facts,

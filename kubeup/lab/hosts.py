@@ -20,7 +20,7 @@ from typing import Any
 
 from kubeup.errors import LabError
 from kubeup.lab.command import Say, docker, docker_command, docker_lines, run, tail
-from kubeup.lab.image import ensure_image
+from kubeup.lab.image import Os, ensure_image
 from kubeup.lab.inventory import (
     INVENTORY,
     KEY,
@@ -154,12 +154,14 @@ def create(
     settings: Mapping[str, Any] | None = None,
     owner: str = "",
     say: Say = print,
+    os: Os = "debian",
 ) -> Lab:
     """Make a lab and wait until all its hosts take SSH; what is there of it already is kept.
 
     ``name`` is of lower-case letters, digits and hyphens. ``roles`` (a, i, ai), one a host, says how many hosts;
     without it there are ``hosts`` in the "ai i i" model. ``settings`` are further keys for the inventory, which is
-    written unless there is one. ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress.
+    written unless there is one. ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress. ``os`` is
+    debian, or el for a stand-in for Rocky and RHEL.
 
     Raises LabError when the name cannot be used, when the lab is there with other hosts, or when a host does not
     start; what was made stays, for a look at it, until `destroy`.
@@ -169,7 +171,7 @@ def create(
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
-    image = ensure_image(say)
+    image = ensure_image(say, os)
     started = time.monotonic()
     network = _PREFIX + name
     subnet = subnet_of(network) if name in _networks() else make_network(network, _labels(name, owner))
