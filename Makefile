@@ -6,6 +6,7 @@
 #   make test-all       the same with the slow tests (marker "slow")
 #   make lint | unit    the cheap parts: no root, no hosts
 #   make cluster-tests  the others; TESTS="-k destroy" passes on to pytest
+#   make molecule       the scenarios of tests/molecule; SCENARIO=ha is one alone
 #   make components     build or fetch what clusters are made of, into the user's cache
 #   make bench          the figures; by hand, on a quiet machine
 #   make clean          remove .venv and the host image
@@ -21,11 +22,12 @@ KUBEUP := .venv/bin/kubeup
 PYTEST := $(PYTHON) -m pytest
 DEMO := $${XDG_STATE_HOME:-$$HOME/.local/state}/kubeup/labs/demo/cluster.yaml
 TESTS :=
+SCENARIO :=
 
 # Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
 LIMIT := timeout --foreground --kill-after=90
 
-.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests components older-components bench clean build-tools engine
+.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests molecule components older-components bench clean build-tools engine
 
 demo: build-tools engine components
 	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
@@ -61,6 +63,11 @@ cluster-tests: .venv/stamp engine components older-components
 slow-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
+# As a user of Molecule would: it finds its scenarios by the glob, and its programs on PATH.
+molecule: .venv/stamp engine components
+	LC_ALL=C.UTF-8 MOLECULE_GLOB='tests/molecule/*/molecule.yml' \
+	    $(LIMIT) 2400 .venv/bin/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+
 bench: .venv/stamp engine components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py
 
@@ -83,4 +90,4 @@ build-tools: .venv/stamp
 
 clean:
 	rm -rf .venv
-	! command -v docker >/dev/null || { docker image ls -q kubeup-lab-host; docker image ls -q kubeup-lab-host-el; } | xargs --no-run-if-empty docker image rm
+	! command -v docker >/dev/null || docker image ls -q "kubeup-lab-*" | xargs --no-run-if-empty docker image rm

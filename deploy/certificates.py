@@ -10,9 +10,7 @@ from kubeup.cluster.certificates import BACKDATE, CertificateInfo, certificates_
 from kubeup.cluster.trust import AUTHORITIES
 from kubeup.deploy.renew import name_of
 from kubeup.deploy.run import Run
-from kubeup.errors import HostFailure, HostsFailed
 from kubeup.host.resources import Certificate, File, Unit
-from kubeup.host.session import failure
 from kubeup.roles.kubelet import OWN
 
 # Without the keys, which may lie in the same file.
@@ -53,24 +51,16 @@ class Held:
 def held(run: Run) -> list[Held]:
     """All certificates that kubeup placed, and those that kubelets got by themselves. One command a host."""
     files = {node.name: _files(run, node.name) for node in run.nodes}
-    outputs = run.session.side_by_side(files, lambda name: run.session.shell(name, _READ, *files[name]))
+    texts = run.outputs(files, lambda name: run.session.shell(name, _READ, *files[name]), "reading certificates")
     found: list[Held] = []
-    failures: list[HostFailure] = []
     labels = _labels(run)
-    for name, output in outputs.items():
-        if isinstance(output, Exception):
-            raise output
-        if not output.ok:
-            failures.append(failure(name, "reading certificates", output))
-            continue
-        for path, pem in _split(output.stdout):
+    for name, text in texts.items():
+        for path, pem in _split(text):
             info = describe(pem)
             authority = info.fingerprint in labels and path.endswith("ca.crt")
             purpose = f"authority {labels[info.fingerprint]}" if authority else _purpose(files[name][path], info)
             issuer = labels[info.fingerprint] if authority else _issuer(run, pem)
             found.append(Held(name, path, purpose, issuer, info.not_before, info.not_after, authority))
-    if failures:
-        raise HostsFailed("reading certificates", failures)
     return found
 
 

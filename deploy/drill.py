@@ -8,8 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from kubeup.backup import Backup
 from kubeup.cluster import Versions, load
 from kubeup.deploy.backup import count
@@ -18,10 +16,8 @@ from kubeup.deploy.run import Run
 from kubeup.errors import BackupError
 from kubeup.host.session import Session
 from kubeup.lab import create, destroy, ensure_engine, ensure_image, sweep, this_process
+from kubeup.lab.alike import settings_of
 from kubeup.observer import Observer
-
-NOT_OF_A_LAB = ("name", "nodes", "roles", "ssh", "api", "etcd")
-"""Settings of an inventory that are about its own hosts."""
 
 
 @dataclass
@@ -83,8 +79,5 @@ def drill(backup: Backup, roles: Sequence[str], observer: Observer, say: Callabl
 
 def settings(backup: Backup) -> dict[str, Any]:
     """The settings of the backup's inventory for a lab, with the very versions that the cluster had."""
-    # As text, like the inventory is read: a version is no number.
-    given: dict[str, Any] = yaml.load(backup.inventory, Loader=yaml.BaseLoader)  # noqa: S506  it knows texts alone
-    kept = {key: value for key, value in given.items() if key not in NOT_OF_A_LAB}
     versions = {name: version for name, version in backup.manifest.versions.items() if name in Versions.model_fields}
-    return {**kept, "versions": versions}
+    return {**settings_of(backup.inventory), "versions": versions}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,12 +24,15 @@ GRACEFUL = ("keepalived.service", "kube-apiserver.service")
 def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
-    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. The
-    hosts of etcd, where a member is among them.
+    All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
+    that share a virtual address with one of them. The hosts of etcd, where a member is among them.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
     listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
     names = {node.name for node in nodes}
+    for virtual in cluster.virtual_addresses:
+        if any(node in virtual.nodes for node in nodes):
+            names |= {node.name for node in virtual.nodes}
     return [
         *(node.name for node in cluster.nodes if listed or node.is_master or node.name in names),
         *(host.name for host in cluster.etcd_hosts if member or host.name in names),
@@ -117,14 +119,12 @@ class Drain:
         if Kubectl(run.cluster, run.session, avoid=self.name).node(self.name) is None:
             return
         run.hold()
-        observer, started = run.session.observer, time.monotonic()
-        observer.phase_started(self.title)
-        if self.dead:
-            cordon(run, self.name)
-        else:
-            drain(run, self.name, timeout=self.timeout, force=self.force)
-            observer.say(f"{self.name} is drained")
-        observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.dead:
+                cordon(run, self.name)
+            else:
+                drain(run, self.name, timeout=self.timeout, force=self.force)
+                run.session.observer.say(f"{self.name} is drained")
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,11 @@ class LeaveEtcd:
         if member_of(run.cluster, now, self.name) is None:
             return
         run.hold()
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
-        if self.name in run.readings:
-            stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
-            run.on([self.name], stop, *GRACEFUL)
-        remove_member(run, self.name)
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            if self.name in run.readings:
+                stop = 'for u in "$@"; do if systemctl is-active --quiet "$u"; then systemctl stop "$u"; fi; done'
+                run.on([self.name], stop, *GRACEFUL)
+            remove_member(run, self.name)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ run that was killed anywhere is made good by the next, and no member has a speci
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -457,13 +456,11 @@ class Members:
         to_do = wanted.steps(_started(run, wanted.holders))
         if not to_do:
             return
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
-        run.hold()
-        _unsettle(run, [s.name for s in wanted.seats if ("file", MEMBERS) in _differing(run, s.name)])
-        for step in to_do:
-            self._take(run, step)
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
+        with run.phase(self.title):
+            run.hold()
+            _unsettle(run, [s.name for s in wanted.seats if ("file", MEMBERS) in _differing(run, s.name)])
+            for step in to_do:
+                self._take(run, step)
 
     def _take(self, run: Run, step: Step) -> None:
         source, now = _living(run, without=step.name if step.do in ("remove", "join") else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import gevent
@@ -11,11 +11,19 @@ import gevent
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
-from kubeup.deploy.phases import Part, Preflight, other_versions
+from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
-from kubeup.errors import HostsFailed, KubeupError, NodeError
+from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import Change, Item
+
+ETCD, APISERVER = "etcd.service", "kube-apiserver.service"
+
+PROBES = {
+    APISERVER: f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null",
+    ETCD: f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null",
+}
+"""What succeeds on a host on which the service of this name works: etcd only where a majority of it does."""
 
 GATE = 180
 """Seconds within which a node must work again."""
@@ -59,44 +67,65 @@ class OneByOne(Part):
 
     def _together(self, run: Run, changes: dict[str, Change], names: Sequence[str]) -> None:
         """Apply to these nodes side by side, and return once those that were restarted work. Raises NodeError."""
-        if not names:
-            return
-        run.session.apply(self.title, {name: changes[name] for name in names}, run.vault)
-        observer = run.session.observer
-        restarted = [name for name in names if _restarts(changes[name])]
-        began = time.monotonic()
-
-        def watched(name: str) -> None:
-            observer.host_started("Works", name)
-            started, failed = time.monotonic(), True
-            try:
-                wait_until_it_works(run, name)
-                failed = False
-            finally:
-                observer.host_done("Works", name, time.monotonic() - started, 0, failed)
-
-        if restarted:
-            observer.phase_started("Works")
-        wrong = [error for error in run.session.side_by_side(restarted, watched).values() if error]
-        for error in wrong:
-            if not isinstance(error, KubeupError):
-                raise error
-        if wrong:
-            raise NodeError("\n".join([*map(str, wrong), "Nothing else was touched; mend that, and run it again."]))
-        if restarted:
-            observer.phase_done("Works", time.monotonic() - began)
+        if names:
+            run.session.apply(self.title, {name: changes[name] for name in names}, run.vault)
+            restarted = [name for name in names if _restarts(changes[name])]
+            _wait(run, restarted, wait_until_it_works)
 
 
-def wait_until_it_works(run: Run, name: str, timeout: float = GATE) -> None:
+@dataclass(frozen=True)
+class InTurn(Converge):
+    """As Converge; but a service of which several hosts are needed is restarted on those that serve one at a time.
+
+    Where it does not serve on more than one host, as when the cluster is new, it costs nothing. Those whose service
+    does not answer are done before the others: what is ill may need the change to work.
+    """
+
+    unit: str = ""
+
+    def run(self, run: Run) -> None:
+        changes = {name: change for name, change in self.changes(run).items() if change}
+        serving = [name for name in changes if self._serves(run, name) and self._restarts(changes[name])]
+        in_turn = [name for name in serving if not self._lacks(run, name)] if len(serving) > 1 else []
+        run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
+        for name in in_turn:
+            run.session.apply(self.title, {name: changes[name]}, run.vault)
+            _wait(run, [name], lambda run, name: wait_until(run, name, self._lacks))
+
+    def _serves(self, run: Run, name: str) -> bool:
+        state = run.readings[name].units.get(self.unit)
+        return state is not None and state.active == "active"
+
+    def _restarts(self, change: Change) -> bool:
+        return any(item.key == ("unit", self.unit) and item.action != "remove" for item in change.items)
+
+    def _lacks(self, run: Run, name: str) -> str:
+        output = run.session.shell(name, PROBES[self.unit], timeout=30)
+        return "" if output.ok else output.stderr.strip() or f"{self.unit} does not answer"
+
+
+def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> None:
+    """Return once all of these nodes are through the gate. Raises NodeError."""
+    if wrong := run.each("Works", names, lambda name: gate(run, name)):
+        told = [*map(str, wrong.values()), "Nothing else was touched; mend that, and run it again."]
+        raise NodeError("\n".join(told))
+
+
+def wait_until(run: Run, name: str, lacks: Callable[[Run, str], str]) -> None:
+    """Return once a node lacks nothing. Raises NodeError with what it does, after GATE seconds."""
+    deadline = time.monotonic() + GATE
+    while wrong := lacks(run, name):
+        if time.monotonic() > deadline:
+            raise NodeError(f"{name} does not work within {GATE} s: {wrong}")
+        gevent.sleep(0.5)
+
+
+def wait_until_it_works(run: Run, name: str) -> None:
     """Return once a node's services work: its apiserver and etcd where it has them, all of etcd's members, its kubelet.
 
-    Raises NodeError with what does not, after ``timeout`` seconds.
+    Raises NodeError with what does not.
     """
-    deadline = time.monotonic() + timeout
-    while wrong := _lacks(run, name):
-        if time.monotonic() > deadline:
-            raise NodeError(f"{name} does not work within {timeout:.0f} s: {wrong}")
-        gevent.sleep(0.5)
+    wait_until(run, name, _lacks)
 
 
 def _restarts(change: Change) -> bool:
@@ -106,10 +135,8 @@ def _restarts(change: Change) -> bool:
 def _own_services(run: Run, name: str) -> str:
     """A script that succeeds when what the cluster depends on works on this node."""
     node = run.cluster.node(name)
-    parts = [f"{KUBECTL} --request-timeout=5s get --raw /readyz >/dev/null"] if node.is_master else []
-    if node in run.cluster.members:
-        parts.append(f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null")
-    return " && ".join(parts) or "true"
+    has = {APISERVER: node.is_master, ETCD: node in run.cluster.members}
+    return " && ".join(PROBES[unit] for unit in has if has[unit]) or "true"
 
 
 def _ill(run: Run, names: Sequence[str]) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
-from kubeup.checks.validation import validate
+from kubeup.checks.validation import CheckResult, validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import PreflightError, Problem, ValidationError
@@ -142,21 +141,21 @@ class Validate:
     def run(self, run: Run) -> None:
         if run.validated and not any(run.changes.values()):
             return
-        started = time.monotonic()
         observer = run.session.observer
-        observer.phase_started(self.title)
         names = None if run.whole else [node.name for node in run.nodes]
-        run.results = validate(
-            run.cluster, run.session, names, show=observer.say, seen=lambda r: observer.checked(r.name, r.ok, r.detail)
-        )
-        failed = [result for result in run.results if not result.ok]
-        if failed:
-            raise ValidationError(
-                f"The cluster is up, but does not pass: {', '.join(r.name for r in failed)} (see above)."
-            )
-        if run.whole:
-            run.on_masters('umask 077; printf "%s\\n" "$2" >"$1"', VALIDATED, run.state)
-        observer.phase_done(self.title, time.monotonic() - started)
+
+        def seen(result: CheckResult) -> None:
+            observer.checked(result.name, result.ok, result.detail)
+
+        with run.phase(self.title):
+            run.results = validate(run.cluster, run.session, names, show=observer.say, seen=seen)
+            failed = [result for result in run.results if not result.ok]
+            if failed:
+                raise ValidationError(
+                    f"The cluster is up, but does not pass: {', '.join(r.name for r in failed)} (see above)."
+                )
+            if run.whole:
+                run.on_masters('umask 077; printf "%s\\n" "$2" >"$1"', VALIDATED, run.state)
 
 
 def execute(phases: Sequence[Phase], run: Run) -> None:

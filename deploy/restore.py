@@ -11,7 +11,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,9 +23,10 @@ from kubeup.cluster import Cluster
 from kubeup.deploy.phases import Part, Phase, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.up import PHASES
-from kubeup.errors import HostsFailed, KubeupError, PreflightError, Problem
+from kubeup.errors import KubeupError, PreflightError, Problem
 from kubeup.host.difference import Item
-from kubeup.host.session import Output, failure
+from kubeup.host.session import Output
+from kubeup.roles.addons import APPLIED
 from kubeup.roles.authorities import TRUST
 from kubeup.roles.common import ROOT
 from kubeup.roles.etcd import DATA, HALT, peer_url
@@ -156,8 +157,8 @@ set -eu
 umask 077
 touch {HALT}
 sync {HALT}
-rm -f {VALIDATED}
-for unit in kube-controller-manager kube-scheduler kube-apiserver etcd; do
+rm -f {VALIDATED} {APPLIED}
+for unit in kubeup-addons kube-controller-manager kube-scheduler kube-apiserver etcd; do
     if systemctl cat $unit.service >/dev/null 2>&1; then systemctl stop $unit.service; fi
 done
 """
@@ -216,8 +217,10 @@ class RestoreData:
 
     def run(self, run: Run) -> None:
         run.hold()
-        started = time.monotonic()
-        run.session.observer.phase_started(self.title)
+        with run.phase(self.title):
+            self._restore(run)
+
+    def _restore(self, run: Run) -> None:
         members = [node.name for node in run.cluster.members]
         hosts = sorted({*members, *(master.name for master in run.cluster.masters)})
         etcdutl = (
@@ -238,7 +241,6 @@ class RestoreData:
             _on(run, hosts, _NOTE, RESTORING, job.text())  # on all, before the first uses it: they must not differ
         self._replace(run, job, etcdutl)
         _on(run, hosts, f"rm -f {HALT}")
-        run.session.observer.phase_done(self.title, time.monotonic() - started)
 
     def _job(self, run: Run, noted: Iterable[str]) -> Job:
         """The one that was begun, or a new one. Raises KubeupError when another was begun."""
@@ -257,26 +259,22 @@ class RestoreData:
         return max(jobs, key=lambda job: job.bump or 0)
 
     def _send(self, run: Run, names: Sequence[str]) -> None:
-        _on_each(
-            names,
-            run,
-            "sending the snapshot",
-            lambda name: run.session.stream(
-                name, _TAKE, self.snapshot.sha256, str(self.snapshot.size), source=self.snapshot.chunks()
-            ),
-        )
+        size = str(self.snapshot.size)
+
+        def send(name: str) -> Output:
+            return run.session.stream(name, _TAKE, self.snapshot.sha256, size, source=self.snapshot.chunks())
+
+        run.outputs(names, send, "sending the snapshot")
 
     def _replace(self, run: Run, job: Job, etcdutl: str) -> None:
         nodes = {node.name: node for node in run.cluster.members}
         everybody = ",".join(f"{node.name}={peer_url(node)}" for node in nodes.values())
-        _on_each(
-            nodes,
-            run,
-            "restoring the data of etcd",
-            lambda name: run.session.shell(
-                name, _REPLACE, etcdutl, job.id, name, peer_url(nodes[name]), everybody, str(job.bump), timeout=900
-            ),
-        )
+
+        def bring(name: str) -> Output:
+            told = (etcdutl, job.id, name, peer_url(nodes[name]), everybody, str(job.bump))
+            return run.session.shell(name, _REPLACE, *told, timeout=900)
+
+        run.outputs(nodes, bring, "restoring the data of etcd")
 
 
 def _seen(text: str) -> dict[str, str]:
@@ -284,22 +282,7 @@ def _seen(text: str) -> dict[str, str]:
 
 
 def _on(run: Run, names: Iterable[str], script: str, *arguments: str) -> dict[str, str]:
-    """What a script prints on each of the hosts, side by side. Raises HostsFailed."""
-    return _on_each(names, run, "restoring", lambda name: run.session.shell(name, script, *arguments, timeout=300))
-
-
-def _on_each(names: Iterable[str], run: Run, doing: str, do: Callable[[str], Output]) -> dict[str, str]:
-    outputs: dict[str, str] = {}
-    failures = []
-    for name, output in run.session.side_by_side(names, do).items():
-        if isinstance(output, Exception):
-            raise output
-        if not output.ok:
-            failures.append(failure(name, doing, output))
-        outputs[name] = output.stdout
-    if failures:
-        raise HostsFailed(doing, failures)
-    return outputs
+    return run.on(names, script, *arguments, doing="restoring", timeout=300)
 
 
 @dataclass(frozen=True)

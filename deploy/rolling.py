@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -217,12 +217,12 @@ class Rolling:
                     f"The connection to {', '.join(lost)} broke while {'it was' if len(lost) == 1 else 'they were'} "
                     f"being changed, so how that went is not known.\n    {error}\n    {_GO_ON}"
                 ) from error
-        gates = self._side_by_side(
+        gates = self.run.each(
             "Ready",
             [name for name in names if name not in wrong],
             lambda name: self._gate(name, step.part, self.run.cluster.versions, ignoring[name]),
         )
-        wrong |= {name: str(error) for name, error in gates.items() if error}
+        wrong |= {name: str(error) for name, error in gates.items()}
         fine = [name for name in names if name not in wrong]
         if step.part == "node":
             for name in fine:
@@ -254,42 +254,14 @@ class Rolling:
                 self._controllers_work()
             except NodeError as error:
                 raise UpgradeError(f"{error}\n    {_GO_ON}") from error
-        outcome = self._side_by_side(
+        wrong = self.run.each(
             "Drain", names, lambda name: drain(self.run, name, timeout=self.drain_timeout, force=self.force)
         )
-        wrong = {name: error for name, error in outcome.items() if error}
         if wrong:
             for name in names:
                 if name not in wrong:
                     uncordon(self.run, name)
             raise UpgradeError("\n".join([*map(str, wrong.values()), f"    {_GO_ON}"]))
-
-    def _side_by_side(
-        self, title: str, names: Iterable[str], function: Callable[[str], object]
-    ) -> dict[str, Exception | None]:
-        """Call the function for each node, shown as a phase. What each raised, if it was on purpose."""
-        observer = self.run.session.observer
-        began = time.monotonic()
-
-        def watched(name: str) -> None:
-            observer.host_started(title, name)
-            started, failed = time.monotonic(), True
-            try:
-                function(name)
-                failed = False
-            finally:
-                observer.host_done(title, name, time.monotonic() - started, 0, failed)
-
-        names = list(names)
-        if not names:
-            return {}
-        observer.phase_started(title)
-        outcome = self.run.session.side_by_side(names, watched)
-        for error in outcome.values():
-            if error is not None and not isinstance(error, KubeupError):
-                raise error
-        observer.phase_done(title, time.monotonic() - began)
-        return outcome
 
     # Whether it works
 
@@ -303,7 +275,7 @@ class Rolling:
             self._controllers_work()
         if part == "node":
             wait_ready(self.run, name, timeout=GATE, version=versions.kubernetes, ignoring=tuple(ignoring))
-        if part == "addons" and name == self.run.cluster.masters[0].name:
+        if part == "addons" and name == self.run.cluster.masters[0].name and self.run.cluster.addons.coredns:
             Kubectl(self.run.cluster, self.run.session).checked(
                 f"kubectl -n kube-system rollout status --timeout={GATE}s deployment/coredns >&2", timeout=GATE + 15
             )

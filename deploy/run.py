@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,7 +19,7 @@ from kubeup.errors import HostFailure, HostsFailed, KubeupError
 from kubeup.host.difference import Change, Desired, Item, Renewal, difference, nearly_over
 from kubeup.host.reading import Key, Reading
 from kubeup.host.resources import digest
-from kubeup.host.session import Session, failure
+from kubeup.host.session import Output, Session, failure
 from kubeup.roles import (
     Role,
     addons,
@@ -263,14 +265,56 @@ class Run:
         """Run a shell script on the masters, side by side. Raises HostsFailed."""
         self.on([master.name for master in self.masters], script, *arguments)
 
-    def on(self, names: Iterable[str], script: str, *arguments: str) -> None:
-        """Run a shell script on these nodes, side by side. Raises HostsFailed."""
-        outputs = self.session.side_by_side(names, lambda name: self.session.shell(name, script, *arguments))
-        failures = []
-        for name, output in outputs.items():
+    def on(
+        self, names: Iterable[str], script: str, *arguments: str, doing: str = "running a script", timeout: float = 60
+    ) -> dict[str, str]:
+        """What a shell script prints on each of these nodes, side by side. Raises HostsFailed."""
+        return self.outputs(names, lambda name: self.session.shell(name, script, *arguments, timeout=timeout), doing)
+
+    def outputs(self, names: Iterable[str], do: Callable[[str], Output], doing: str) -> dict[str, str]:
+        """What is printed by what ``do`` runs on each of these nodes, side by side. Raises HostsFailed."""
+        printed, failures = {}, []
+        for name, output in self.session.side_by_side(names, do).items():
             if isinstance(output, Exception):
                 raise output
             if not output.ok:
-                failures.append(failure(name, "a script", output))
+                failures.append(failure(name, doing, output))
+            printed[name] = output.stdout
         if failures:
-            raise HostsFailed("running a script", failures)
+            raise HostsFailed(doing, failures)
+        return printed
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[None]:
+        """What is done meanwhile is shown as a phase. What fails has no end of its own."""
+        began = time.monotonic()
+        self.session.observer.phase_started(title)
+        yield
+        self.session.observer.phase_done(title, time.monotonic() - began)
+
+    def each(self, title: str, names: Iterable[str], do: Callable[[str], object]) -> dict[str, KubeupError]:
+        """Call ``do`` for each of these nodes, side by side, shown as a phase; the error of each that raised one.
+
+        Raises what was not raised on purpose. Nothing is shown where there are no nodes.
+        """
+        observer = self.session.observer
+
+        def watched(name: str) -> None:
+            observer.host_started(title, name)
+            started, failed = time.monotonic(), True
+            try:
+                do(name)
+                failed = False
+            finally:
+                observer.host_done(title, name, time.monotonic() - started, 0, failed)
+
+        if not (names := list(names)):
+            return {}
+        wrong = {}
+        with self.phase(title):
+            for name, error in self.session.side_by_side(names, watched).items():
+                if isinstance(error, KubeupError):
+                    wrong[name] = error
+                elif error is not None:
+                    raise error
+        return wrong

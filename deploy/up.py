@@ -1,6 +1,7 @@
 """Bring a cluster to what its inventory says, and prove that it works."""
 
 from kubeup.deploy.members import ExistingEtcd, Members
+from kubeup.deploy.one_by_one import APISERVER, ETCD, InTurn
 from kubeup.deploy.phases import Converge, Distribute, Phase, Preflight, Tidy, Validate
 from kubeup.deploy.under_pyinfra import declare
 from kubeup.roles import (
@@ -30,10 +31,10 @@ PHASES: list[Phase] = [
     Distribute(),
     Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
     Members(),
-    # Every member must be configured before one waits for a quorum of them.
-    Converge("etcd", roles=[etcd, etcd_client, snapshots]),
+    # Side by side in a new cluster: every member must be configured before one waits for a quorum of them.
+    InTurn("etcd", roles=[etcd, etcd_client, snapshots], unit=ETCD),
     ExistingEtcd(),
-    Converge("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons]),
+    InTurn("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons], unit=APISERVER),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
     Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
     Tidy(),

@@ -8,7 +8,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.cluster.certificates import Authority, CertificateSpec, Usage
 from kubeup.cluster.model import Versions
 from kubeup.cluster.trust import KUBERNETES, Trust
-from kubeup.components.catalogue import DEFAULT_VERSIONS
+from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Certificate, File, Link, Resource
 from kubeup.templates import render
@@ -37,10 +37,10 @@ def program(component: str, version: str, name: str, *, on_path: bool = False) -
     return resources
 
 
-def image(component: str, version: str) -> list[Resource]:
+def image(name: str, version: str) -> list[Resource]:
     """A container image's archive in its version's folder, and the link by which containerd imports it."""
-    path = f"{ROOT}/{component}/{version}/{component}.tar"
-    return [Blob(path, f"image-{component}", version, mode=0o644), Link(f"{IMAGES}/{component}.tar", path)]
+    path = f"{ROOT}/{maker(name)}/{version}/{name}.tar"
+    return [Blob(path, f"image-{name}", version, mode=0o644), Link(f"{IMAGES}/{name}.tar", path)]
 
 
 def versions_in_use(links: Mapping[str, str]) -> dict[str, tuple[str, str]]:
@@ -61,6 +61,12 @@ def is_of(path: str, versions: Versions) -> bool:
 def own_version(component: str) -> str:
     """The version of a component that is kubeup's own and that no inventory chooses."""
     return DEFAULT_VERSIONS[component]
+
+
+def version_of(cluster: Cluster, component: str) -> str:
+    """The version of a component in this cluster: the inventory's where it chooses one, else kubeup's own."""
+    chosen: str | None = getattr(cluster.versions, component.replace("-", "_"), None)
+    return chosen or own_version(component)
 
 
 def nofile(host: HostFacts) -> int:
@@ -105,6 +111,9 @@ def certificate(
     fingerprint = Authority(issuer, trust.serving).fingerprint if checked_outside else trust.fingerprint(issuer)
     return Certificate(f"{stem}.crt", f"{stem}.key", spec, fingerprint)
 
+
+INGRESS_PORT = 80
+"""Where ingress is asked on its nodes, to know whether it works there."""
 
 BALANCER_PORT = 6444
 """Where each node's own balancer listens, on loopback; see the role balancer."""

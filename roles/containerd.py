@@ -3,9 +3,11 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.components import image_reference
+from kubeup.components.catalogue import maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
-from kubeup.roles.common import BIN, IMAGES, ROOT, Where, image, nofile, own_version, program
+from kubeup.roles import addons
+from kubeup.roles.common import BIN, IMAGES, ROOT, Where, image, nofile, own_version, program, version_of
 from kubeup.templates import render, text
 
 WHERE: Where = "nodes"
@@ -38,7 +40,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     images = [
         *image("pause", pause),
         *image("probe", own_version("probe")),
-        *image("coredns", versions.coredns),
+        *(one for name in addons.images(cluster, node) for one in image(name, version_of(cluster, maker(name)))),
     ]
     return [
         Cleanup("pods", text("containerd/pods-cleanup.sh")),

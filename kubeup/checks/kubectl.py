@@ -37,22 +37,24 @@ class Kubectl:
         Another master is tried when one cannot be reached, or its apiserver cannot; otherwise the answer of the first
         counts. So a script must be one that can be run again.
         """
-        output = Output("", "there is no master", None)
+        return self._on_any(script, *arguments, stdin=stdin, timeout=timeout)[1]
+
+    def _on_any(self, script: str, *arguments: str, stdin: str | None, timeout: float) -> tuple[str, Output]:
+        """As `script`, with the name of the master whose answer counts."""
+        master, output = "", Output("", "there is no master", None)
         for master in self._masters:
             output = self._session.shell(
                 master, f'kubectl() {{ {KUBECTL} "$@"; }}\n{script}', *arguments, stdin=stdin, timeout=timeout
             )
             if output.exit_code is not None and (output.ok or not NO_API.search(output.stderr)):
                 break
-        return output
+        return master, output
 
     def checked(self, script: str, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
         """The standard output of a script that must succeed. Raises HostsFailed."""
-        output = self.script(script, *arguments, stdin=stdin, timeout=timeout)
+        master, output = self._on_any(script, *arguments, stdin=stdin, timeout=timeout)
         if not output.ok:
-            raise HostsFailed(
-                "asking the API", [failure(self._masters[0], f"kubectl ({script.splitlines()[0]})", output)]
-            )
+            raise HostsFailed("asking the API", [failure(master, f"kubectl ({script.splitlines()[0]})", output)])
         return output.stdout
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from kubeup.cluster import Cluster, Node
+from kubeup.cluster import Cluster, Node, VirtualAddress
 from kubeup.cluster.trust import Trust
 from kubeup.components import Artifact
 from kubeup.errors import ComponentError, PreflightError, Problem
@@ -34,6 +34,14 @@ PORTS: Mapping[int, tuple[str, str]] = {
     10250: ("nodes", "kubelet.service"),
     10249: ("nodes", "kube-proxy.service"),
     10256: ("nodes", "kube-proxy.service"),
+}
+
+ADDON_PORTS: Mapping[int, tuple[str, str]] = {
+    # port: (which nodes, as the cluster has them, image of the pods that listen there on their host's network)
+    80: ("traefik_nodes", "traefik"),
+    443: ("traefik_nodes", "traefik"),
+    7472: ("speakers", "metallb-speaker"),
+    7946: ("speakers", "metallb-speaker"),
 }
 
 LEFTOVERS = {
@@ -149,29 +157,59 @@ def ports(s: Subject) -> Iterator[tuple[str, str]]:
             )
 
 
+def addon_ports(s: Subject) -> Iterator[tuple[str, str]]:
+    for port, (where, image) in ADDON_PORTS.items():
+        ours = ("link", f"/opt/kubeup/images/{image}.tar") in s.reading.record
+        if s.node in getattr(s.cluster, where) and port in s.reading.facts.listening and not ours:
+            yield (
+                f"port {port} is taken, and {image.partition('-')[0]} needs it",
+                f"see what listens there: ss -ltnp 'sport = :{port}'",
+            )
+
+
 def balancers(s: Subject) -> Iterator[tuple[str, str]]:
     several = len(s.cluster.masters) > 1 and s.node in s.cluster.nodes
     if several and s.reading.facts.os == "centos" and s.reading.facts.os_version.startswith("7"):
         yield "the haproxy of CentOS 7 is too old for several masters (1.5; it needs 1.8)", "use a newer system"
-    ours = {"haproxy": several, "keepalived": s.cluster.api.address and s.node.is_master}
+    has_address = any(s.node in virtual.nodes for virtual in s.cluster.virtual_addresses)
+    ours = {"haproxy": several, "keepalived": has_address}
+    what_for = {"haproxy": "the API", "keepalived": "addresses that move among nodes"}
     for name, path in BALANCERS.items():
         known = ("file", path) in s.reading.record or ("package", name) in s.reading.record
         if ours[name] and path in s.reading.facts.present and not known:
             yield (
-                f"{name} is set up here for something else ({path}), and kubeup needs it for the API",
+                f"{name} is set up here for something else ({path}), and kubeup needs it for {what_for[name]}",
                 f"remove it (apt purge {name}, dnf remove {name}) where it is not needed, or use another host",
             )
 
 
 def virtual_address(s: Subject) -> Iterator[tuple[str, str]]:
-    wanted = s.cluster.api.address
     own = next((i for _, i in s.reading.facts.addresses if i.ip == s.node.address), None)
-    if wanted and own and s.node.is_master and wanted not in own.network:
-        yield (
-            f"api's address {wanted} is not in this master's network {own.network}",
-            "use a free address of the network that all masters are in; where they are in several, put a balancer of "
-            "your own before them (api: {balancer: HOST})",
-        )
+    for virtual in s.cluster.virtual_addresses:
+        if own and s.node in virtual.nodes and virtual.address not in own.network:
+            which = "all masters are in" if virtual.name == "api" else "all its nodes are in"
+            yield (
+                f"{virtual.name}'s address {virtual.address} is not in this {_kind(virtual)}'s network {own.network}",
+                f"use a free address of the network that {which}; where they are in several, put a balancer of your "
+                + ("own before them (api: {balancer: HOST})" if virtual.name == "api" else "own before them"),
+            )
+
+
+def _kind(virtual: VirtualAddress) -> str:
+    return "master" if virtual.name == "api" else "node"
+
+
+def pool(s: Subject) -> Iterator[tuple[str, str]]:
+    """MetalLB answers in the network of the nodes alone: an address of another would reach nobody."""
+    own = next((i for _, i in s.reading.facts.addresses if i.ip == s.node.address), None)
+    if own is None or s.node not in s.cluster.announcing_nodes or s.cluster.addons.metallb is None:
+        return
+    for addresses in s.cluster.addons.metallb.addresses:
+        if addresses.first not in own.network or addresses.last not in own.network:
+            yield (
+                f"metallb's addresses {addresses} are not all in this node's network {own.network}",
+                "use free addresses of the network that the nodes are in, or say which nodes are (metallb: nodes:)",
+            )
 
 
 def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
@@ -244,11 +282,13 @@ CHECKS: tuple[Check, ...] = (
     address,
     networks,
     ports,
+    addon_ports,
     other_cluster,
     half_restored,
     container_runtime,
     balancers,
     virtual_address,
+    pool,
     disk,
     keys,
 )

@@ -19,6 +19,7 @@ import httpx
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.outside import answers_outside
 from kubeup.cluster import Cluster, api_endpoint
+from kubeup.cluster.manifests import OWNER
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
@@ -40,6 +41,8 @@ NAMES_FOLLOW = 75
 
 They double from 0.8 s to 30 s, and each is made longer by up to as much again (client-go, reflector.go).
 """
+ADDONS_READY = 180
+"""Seconds that addons may take: metrics-server is ready once it has measured all nodes, others have webhooks."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
 NEIGHBOURS = 3
@@ -184,12 +187,17 @@ def pod_on_every_node(proof: Proof) -> str:
     """Every node runs a pod, and the ReplicationController its two."""
     name = proof.namespace
     # Where not all nodes are looked at, some may be dead, with one of CoreDNS' pods on them.
-    coredns = "rollout status" if proof.whole else "wait --for=condition=Available"
+    coredns = (
+        f"kubectl -n kube-system {'rollout status' if proof.whole else 'wait --for=condition=Available'} "
+        f"--timeout={PODS_READY}s deployment/coredns >&2"
+        if proof.cluster.addons.coredns
+        else "true"
+    )
     # A new namespace's service account is made by a controller: until then its pods are refused, and retried.
     output = proof.kubectl.script(
         f"kubectl -n {name} rollout status --timeout={PODS_READY}s daemonset/on-every-node >&2 && "
         f"kubectl -n {name} wait --timeout={PODS_READY}s --for=jsonpath='{{.status.readyReplicas}}'=2 rc/web >&2 && "
-        f"kubectl -n kube-system {coredns} --timeout={PODS_READY}s deployment/coredns >&2; rc=$?; "
+        f"{coredns}; rc=$?; "
         f"kubectl -n {name} get pods,services -o json; exit $rc",
         timeout=3 * PODS_READY + 10,
     )
@@ -357,13 +365,75 @@ def pod_is_replaced(proof: Proof) -> str:
     return f"{victim} was killed, another answers in its place"
 
 
+# $1: seconds to wait. Prints what could not be applied, by addon (see templates/addons/apply.sh).
+_ADDONS_APPLIED = """
+for i in $(seq $(($1 * 5))); do
+    [ "$(systemctl is-active kubeup-addons)" = activating ] || break
+    sleep 0.2
+done
+cd /run/kubeup-addons 2>/dev/null || exit 0
+for file in *.error; do [ ! -e "$file" ] || sed "s|^|${file%.error}: |" "$file"; done
+"""
+
+
+def addons(proof: Proof) -> str:
+    """All that addons brought into the cluster is there, and their pods are ready."""
+    deadline = time.monotonic() + ADDONS_READY
+    said = proof.kubectl.script(_ADDONS_APPLIED, str(ADDONS_READY), timeout=ADDONS_READY + 15)
+    if not said.ok or said.stdout:
+        raise CheckFailed(f"not applied: {'; '.join((said.stdout or said.stderr).splitlines())}")
+    kinds = "apiservices.apiregistration.k8s.io,deployments.apps,daemonsets.apps,statefulsets.apps"
+    while True:
+        objects = proof.kubectl.get(kinds, "-A", "-l", OWNER)
+        waiting = [one for one in objects if not _is_ready(one, proof.whole)]
+        if not waiting:
+            names = sorted({one["metadata"]["labels"][OWNER] for one in objects})
+            return f"{', '.join(names)}: ready" if names else "there are none"
+        if time.monotonic() > deadline:
+            raise CheckFailed("; ".join(_why_waiting(proof, one) for one in waiting))
+        gevent.sleep(1)
+
+
+def _is_ready(one: dict[str, Any], whole: bool) -> bool:
+    """Whether a workload's pods, as they shall be now, are all ready, or an APIService is.
+
+    Where not all nodes are looked at, some may be dead: it is enough then that a Deployment serves.
+    """
+    spec, status = one["spec"], one.get("status", {})
+    available = any(c["type"] == "Available" and c["status"] == "True" for c in status.get("conditions", []))
+    if one["kind"] == "APIService" or (one["kind"] == "Deployment" and not whole):
+        return available
+    if not whole:
+        return True
+    if status.get("observedGeneration", 0) < one["metadata"]["generation"]:
+        return False
+    if one["kind"] == "DaemonSet":
+        wanted, updated = status["desiredNumberScheduled"], status.get("updatedNumberScheduled", 0)
+        return bool(updated == wanted == status.get("numberAvailable", 0))
+    wanted = spec.get("replicas", 1)
+    return bool(wanted == status.get("updatedReplicas", 0) == status.get("availableReplicas", 0))
+
+
+def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
+    """Which object of which addon is not ready, and what its pods say."""
+    meta = one["metadata"]
+    what = f"{meta['labels'][OWNER]}: {one['kind']} {meta['name']} is not ready after {ADDONS_READY} s"
+    if one["kind"] == "APIService":
+        conditions = one.get("status", {}).get("conditions", [])
+        return "; ".join([what, *(c.get("message", "") for c in conditions if c["type"] == "Available")])
+    selector = ",".join(f"{k}={v}" for k, v in one["spec"]["selector"].get("matchLabels", {}).items())
+    pods = proof.kubectl.get("pods", "-n", meta["namespace"], "-l", selector)
+    whys = [_why_not_ready(pod) for pod in pods if _why_not_ready(pod)]
+    return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
+
+
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
 BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic)
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
-SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve)
+SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve, addons)
 AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
 
 
@@ -443,6 +513,6 @@ def validate(
             return results
     with _objects(proof):
         if run_all([pod_on_every_node]):
-            run_all(SIDE_BY_SIDE)
+            run_all([check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns])
             run_all(AFTERWARDS)
     return results

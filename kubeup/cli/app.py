@@ -167,7 +167,8 @@ def kubeconfig(
     ] = False,
 ) -> None:
     """Merge the cluster's admin access into ~/.kube/config (or $KUBECONFIG), or print it."""
-    from kubeup.cli.kubeconfig import fetch, merge
+    from kubeup.cli.kubeconfig import merge
+    from kubeup.deploy.access import fetch
 
     with connected(inventory, accept_new_host_keys, living=True) as run:
         config = fetch(run)

@@ -49,7 +49,7 @@ def show(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, a
 @app.command()
 def renew(
     name: Annotated[
-        list[str] | None, typer.Argument(help="NAME as in `certs show`, e.g. apiserver [default: what ends soon].")
+        list[str] | None, typer.Argument(help="NAME as in `certs show`, e.g. apiserver (default: what ends soon).")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All, however long they last.")] = False,
     inventory: Inventory = None,
@@ -75,7 +75,7 @@ def renew(
 
 @app.command("rotate-ca")
 def rotate_ca(
-    which: Annotated[list[Which] | None, typer.Argument(help="What to replace [default: all].")] = None,
+    which: Annotated[list[Which] | None, typer.Argument(help="What to replace (default: all).")] = None,
     finish: Annotated[
         bool,
         typer.Option("--finish", help="Forget what was replaced, too: kubeconfigs from before are worthless then."),

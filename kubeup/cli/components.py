@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from kubeup.components import DEFAULT_VERSIONS, Event, Store, provide
+from kubeup.cli.context import Inventory, inventory_path
+from kubeup.components import DEFAULT_VERSIONS, REQUIRED_VERSIONS, Event, Store, provide
 
 app = typer.Typer(help="The programs and images that are installed on hosts.", no_args_is_help=True)
 
@@ -48,8 +49,12 @@ def list_components() -> None:
 @app.command()
 def fetch(
     component: Annotated[
-        list[str] | None, typer.Argument(help="NAME or NAME=VERSION [default: all, in their default versions].")
+        list[str] | None,
+        typer.Argument(
+            help="NAME or NAME=VERSION (default: all that every cluster needs, and the inventory's addons)."
+        ),
     ] = None,
+    inventory: Inventory = None,
     arch: Annotated[str, typer.Option(help="amd64 or arm64.")] = "amd64",
     release: Annotated[
         str | None, typer.Option(help="Download from this URL (upstream's layout) instead of building.")
@@ -57,11 +62,12 @@ def fetch(
     lock: Annotated[Path | None, typer.Option(help="The lock file with the sha256 of each download.")] = None,
 ) -> None:
     """Build the components from source (or download them), into the cache. What is there already is not built again."""
-    from kubeup.components.release import ReleaseProvider
+    from kubeup.components.release import LAYOUT, ReleaseProvider
     from kubeup.components.source import SourceProvider
 
-    wanted = dict(DEFAULT_VERSIONS)
-    if component:
+    if not component:
+        wanted = {**REQUIRED_VERSIONS, **_of_addons(inventory_path(inventory))}
+    else:
         wanted = {
             name: version or DEFAULT_VERSIONS.get(name, "")
             for name, _, version in (c.partition("=") for c in component)
@@ -70,8 +76,7 @@ def fetch(
     if release is not None or lock is not None:
         if lock is None:
             raise typer.BadParameter("downloads need --lock FILE, with the sha256 of each")
-        own = ("approver", "pause", "probe", "snapshots", "unpack")
-        ours = {name: version for name, version in wanted.items() if name in own}
+        ours = {name: version for name, version in wanted.items() if name not in LAYOUT}
         provide(
             Store(),
             [w for w in wanted.items() if w[0] not in ours],
@@ -82,3 +87,15 @@ def fetch(
         wanted = ours
     provide(Store(), wanted.items(), source, Progress(), arch)
     typer.echo(f"The components are in {Store().root}.")
+
+
+def _of_addons(inventory: Path) -> dict[str, str]:
+    """The components that the addons of an inventory need, with their versions; none where there is no inventory."""
+    from kubeup.cluster import load
+    from kubeup.roles.addons import components
+    from kubeup.roles.common import version_of
+
+    if not inventory.exists():
+        return {}
+    cluster = load(inventory)
+    return {name: version_of(cluster, name) for name in components(cluster)}

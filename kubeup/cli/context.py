@@ -20,7 +20,7 @@ DIFFERENT = 3
 """The exit code of commands that found something that is not as it shall be."""
 
 Inventory = Annotated[
-    Path | None, typer.Option("--inventory", "-i", help="The inventory [default: $KUBEUP_INVENTORY, ./cluster.yaml].")
+    Path | None, typer.Option("--inventory", "-i", help="The inventory (default: $KUBEUP_INVENTORY, ./cluster.yaml).")
 ]
 AcceptNew = Annotated[
     bool,

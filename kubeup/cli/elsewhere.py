@@ -49,7 +49,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def explain(
-    role: Annotated[str | None, typer.Argument(help="One part alone: etcd, kubelet, flannel … [default: all].")] = None,
+    role: Annotated[str | None, typer.Argument(help="One part alone: etcd, kubelet, flannel … (default: all).")] = None,
     inventory: Inventory = None,
     host: Annotated[list[str] | None, typer.Option("--host", help="These hosts alone.")] = None,
 ) -> None:

@@ -20,7 +20,7 @@ SHORTEST = 8
 PassphraseFile = Annotated[
     Path | None,
     typer.Option(
-        "--passphrase-file", help=f"A file whose first line is the passphrase [default: ${VARIABLE}, or ask]."
+        "--passphrase-file", help=f"A file whose first line is the passphrase (default: ${VARIABLE}, or ask)."
     ),
 ]
 PublicKeyFile = Annotated[

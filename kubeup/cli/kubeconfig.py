@@ -1,8 +1,7 @@
-"""The admin's kubeconfig: fetched from a master, merged into the user's."""
+"""The admin's kubeconfig, merged into the user's."""
 
 from __future__ import annotations
 
-import base64
 import os
 import tempfile
 from pathlib import Path
@@ -10,48 +9,7 @@ from typing import Any
 
 import yaml
 
-from kubeup.cluster import api_endpoint
-from kubeup.cluster.trust import KUBERNETES
-from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
-from kubeup.roles.common import PKI
-
-
-def fetch(run: Run) -> str:
-    """A kubeconfig with everything in it, YAML. Raises KubeupError when the cluster is not up."""
-    master = run.masters[0].name
-    if ("file", f"{PKI}/admin.crt") not in run.readings[master].record:
-        raise KubeupError(f"the cluster {run.cluster.name} is not up: {master} has no admin certificate (kubeup up)")
-    name = run.cluster.name
-
-    def data(text: str) -> str:
-        return base64.b64encode(text.encode()).decode()
-
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [
-            {
-                "name": name,
-                "cluster": {
-                    "server": api_endpoint(run.cluster),
-                    "certificate-authority-data": data(run.vault.trust.bundle_pem(KUBERNETES)),
-                },
-            }
-        ],
-        "users": [
-            {
-                "name": f"{name}-admin",
-                "user": {
-                    "client-certificate-data": data(run.fetch(master, f"{PKI}/admin.crt")),
-                    "client-key-data": data(run.fetch(master, f"{PKI}/admin.key")),
-                },
-            }
-        ],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": f"{name}-admin"}}],
-        "current-context": name,
-    }
-    return yaml.safe_dump(config, sort_keys=False)
 
 
 def merge(config: str) -> Path:

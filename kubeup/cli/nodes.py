@@ -74,7 +74,7 @@ def replace_node(
     host: Annotated[str, typer.Option("--with", help="[USER@]HOST[:PORT] of the host that comes in its place.")],
     new_name: Annotated[
         str | None,
-        typer.Option("--name", help="The new node's name [default: the old one's, if the inventory says it]."),
+        typer.Option("--name", help="The new node's name (default: the old one's, if the inventory says it)."),
     ] = None,
     force: Force = False,
     timeout: Timeout = 300,

@@ -26,6 +26,7 @@ from kubeup.cluster.model import (
     SshTarget,
     Taint,
     Versions,
+    VirtualAddress,
     api_endpoint,
 )
 from kubeup.cluster.writing import NodeArgument, parse_node_argument, write_inventory
@@ -50,6 +51,7 @@ __all__ = [
     "SshTarget",
     "Taint",
     "Versions",
+    "VirtualAddress",
     "api_endpoint",
     "describe",
     "issue",

@@ -89,12 +89,15 @@ def _validated(
         errors = error.errors()
     # pydantic marks an error of a map's key, as opposed to its value, by a last part "[key]".
     wrong = [(tuple(part for part in e["loc"] if part != "[key]"), *explain(e, model)) for e in errors]
-    for place, _, _ in wrong:
-        data = _without(data, place)
-    try:
-        return model.model_validate(data, context=context), wrong
-    except ValidationError:  # one that is left out is required
-        return None, wrong
+    places: list[Key] = [place for place, _, _ in wrong]
+    while all(places):
+        for place in places:
+            data = _without(data, place)
+        try:
+            return model.model_validate(data, context=context), wrong
+        except ValidationError as error:  # what is left out is required: so that to which it belongs goes, too
+            places = [tuple(part for part in e["loc"] if part != "[key]")[:-1] for e in error.errors()]
+    return None, wrong
 
 
 def _without(data: dict[str, Any], place: Key) -> dict[str, Any]:

@@ -5,16 +5,17 @@ itself (overlaps, counts, doubles) is in ``kubeup.cluster.rules`` and checked by
 """
 
 import re
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from kubeup.cluster.addons import Addons
 from kubeup.cluster.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME
+from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, refuse
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 
 # "system:node:" + name is the common name of a kubelet's certificate, and X.509 allows 64 characters there
@@ -24,8 +25,6 @@ LONGEST_NODE_NAME = 64 - len("system:node:")
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
 WORKER = "node-role.kubernetes.io/worker"
 
-_DNS_LABEL = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
-_DNS_NAME = re.compile(rf"{_DNS_LABEL}(?:\.{_DNS_LABEL})*")
 # A label's value, and the name in Kubernetes' [prefix/]name (apimachinery, validation.IsQualifiedName).
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?")
@@ -38,26 +37,6 @@ _KUBELET_LABELS = (  # without those that a kubelet finds out by itself
     "topology.kubernetes.io/region",
     "topology.kubernetes.io/zone",
 )
-
-
-def refuse(what: str, remedy: str = "") -> NoReturn:
-    """Refuse a value from within a pydantic validator.
-
-    Raises:
-        PydanticCustomError: of type "kubeup", whose context carries ``what`` and ``remedy`` as they are shown.
-    """
-    raise PydanticCustomError("kubeup", "{what}", {"what": what, "remedy": remedy})
-
-
-def is_dns_name(text: str) -> bool:
-    """Whether ``text`` is a DNS-1123 subdomain, which is what Kubernetes allows as a node's name."""
-    return len(text) <= 253 and _DNS_NAME.fullmatch(text) is not None
-
-
-def _dns_label(text: str) -> str:
-    if not re.fullmatch(_DNS_LABEL, text):
-        refuse(f"{text!r} cannot be a name", "use up to 63 lower-case letters, digits and '-', e.g. kubeup")
-    return text
 
 
 def _dns_domain(text: str) -> str:
@@ -118,12 +97,6 @@ def _version(text: str) -> str:
     return text
 
 
-def _path(path: Path, info: ValidationInfo) -> Path:
-    """``~`` expanded, and relative to the inventory's folder (the validation context's "folder") when there is one."""
-    folder: Path = (info.context or {}).get("folder", Path())
-    return folder / path.expanduser()
-
-
 def _network(value: Any) -> Any:
     try:
         network = IPv4Network(value, strict=False)
@@ -182,29 +155,16 @@ def _interval(value: Any) -> Any:
     return interval
 
 
-DnsLabel = Annotated[str, AfterValidator(_dns_label)]
 NodeName = Annotated[str, AfterValidator(_node_name)]
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 NodeLabelKey = Annotated[str, AfterValidator(_node_label_key)]
 LabelValue = Annotated[str, BeforeValidator(_empty_is_text), AfterValidator(_label_value)]
 Version = Annotated[str, AfterValidator(_version)]
 Connectable = Annotated[str, AfterValidator(_connectable)]
-LocalPath = Annotated[Path, AfterValidator(_path)]
 Network = Annotated[IPv4Network, BeforeValidator(_network)]
 EtcdUrl = Annotated[str, AfterValidator(_etcd_url)]
 Lifetime = Annotated[timedelta, BeforeValidator(_lifetime)]
 Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class Value(BaseModel):
-    """A frozen model that knows all its keys. A key with nothing behind it counts as not given."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _drop_empty(cls, data: Any) -> Any:
-        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
 class Role(StrEnum):
@@ -280,7 +240,7 @@ class Node(Value):
     user: Connectable | None = None
     port: Port | None = None
     key: LocalPath | None = None
-    labels: dict[NodeLabelKey, LabelValue] = {}
+    labels: dict[NodeLabelKey, LabelValue] = {}  # noqa: RUF012 - pydantic copies it
     taints: tuple[Taint, ...] = ()
 
     def __hash__(self) -> int:
@@ -395,9 +355,23 @@ class Settings(Value):
     etcd: Etcd = Etcd()
     certificates: Certificates = Certificates()
     snapshots: Snapshots = Snapshots()
+    addons: Addons = Addons()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
+
+
+@dataclass(frozen=True)
+class VirtualAddress:
+    """An address that keepalived keeps on one of ``nodes``, one on which what it leads to works. ``name`` says whose.
+
+    ``router`` tells its group from others on the same network (VRRP's virtual router identifier): 1 to 255.
+    """
+
+    name: Literal["api", "ingress"]
+    address: IPv4Address
+    nodes: tuple[Node, ...]
+    router: int
 
 
 class Cluster(Settings):
@@ -446,6 +420,49 @@ class Cluster(Settings):
         own = {k: v for k in ("user", "port", "key") if (v := getattr(node, k)) is not None}
         # The paths are absolute or from the current folder by now, so validating them once more changes nothing.
         return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
+
+    @property
+    def speakers(self) -> tuple[Node, ...]:
+        """The nodes that have a speaker of MetalLB."""
+        return self.nodes if self.addons.metallb else ()
+
+    @property
+    def announcing_nodes(self) -> tuple[Node, ...]:
+        """Those of them that answer for the addresses of LoadBalancers."""
+        metallb = self.addons.metallb
+        return self._chosen(metallb.nodes, self.nodes) if metallb else ()
+
+    @property
+    def traefik_nodes(self) -> tuple[Node, ...]:
+        """The nodes on which Traefik takes traffic in."""
+        traefik = self.addons.traefik
+        return self._chosen(traefik.nodes, self.minions) if traefik else ()
+
+    @property
+    def ingress_nodes(self) -> tuple[Node, ...]:
+        """The nodes among which ingress' address moves."""
+        vip = self.addons.ingress_vip
+        return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
+
+    def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(node for node in self.nodes if node.name in names) if names else otherwise
+
+    @property
+    def virtual_addresses(self) -> tuple[VirtualAddress, ...]:
+        """The addresses that move among nodes: the API's among the masters, the one for ingress among its nodes."""
+        ingress = self.addons.ingress_vip
+        wanted: list[tuple[Literal["api", "ingress"], IPv4Address, tuple[Node, ...]]] = []
+        if self.api.address:
+            wanted.append(("api", self.api.address, self.masters))
+        if ingress:
+            wanted.append(("ingress", ingress.address, self.ingress_nodes))
+        found: list[VirtualAddress] = []
+        for name, address, nodes in wanted:
+            router = int(address) % 255 + 1
+            if router in {other.router for other in found}:
+                router = router % 255 + 1
+            found.append(VirtualAddress(name, address, nodes, router))
+        return tuple(found)
 
     @property
     def kubernetes_service_ip(self) -> IPv4Address:

@@ -172,6 +172,94 @@ def api_address(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
             )
 
 
+def addon_nodes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """The nodes that addons name are there, and ingress' address has some to move among."""
+    names = {n.name: n for n in nodes if n.role != Role.ETCD}
+    for addon in ("metallb", "traefik", "ingress-vip"):
+        chosen = getattr(getattr(settings.addons, addon.replace("-", "_")), "nodes", ())
+        for index, name in enumerate(chosen):
+            if name not in names:
+                yield Finding(
+                    (("addons", addon, "nodes", index), ("addons", addon, "nodes")),
+                    f"{addon} names the node {name}, which is not there",
+                    f"there are: {', '.join(names)}",
+                    frozenset({"addons", "nodes"}),
+                )
+    vip, traefik = settings.addons.ingress_vip, settings.addons.traefik
+    if traefik and not traefik.nodes and nodes and not any(n.is_minion for n in nodes):
+        yield Finding(
+            (("addons", "traefik"), ("addons",)),
+            "traefik has no nodes: none runs users' pods",
+            "say nodes: [NAME, NAME] with those that shall take traffic in, or give a node the role i or ai",
+            frozenset({"addons", "nodes"}),
+        )
+    if vip and not vip.nodes and not traefik:
+        yield Finding(
+            (("addons", "ingress-vip"), ("addons",)),
+            "ingress-vip has no nodes to move among",
+            "say nodes: [NAME, NAME] with those where your ingress controller listens on port 80, or have traefik:",
+            frozenset({"addons"}),
+        )
+    if vip and vip.nodes and traefik and traefik.nodes:
+        for index, name in enumerate(vip.nodes):
+            if name in names and name not in traefik.nodes:
+                yield Finding(
+                    (("addons", "ingress-vip", "nodes", index), ("addons", "ingress-vip", "nodes")),
+                    f"ingress-vip names the node {name}, on which traefik does not run",
+                    "take it out, or name it under traefik: nodes: too",
+                    frozenset({"addons"}),
+                )
+
+
+def outside_addresses(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Every address that clients outside use is one that they can reach, and for one thing."""
+    addons = settings.addons
+    networks = (("service_cidr", settings.service_cidr), ("flannel_net", settings.flannel_net))
+    if vip := addons.ingress_vip:
+        at: tuple[Key, ...] = (("addons", "ingress-vip", "address"), ("addons", "ingress-vip"))
+        said = f"ingress-vip's address {vip.address}"
+        remedy = "use a free address of its nodes' network"
+        if vip.address.is_loopback or vip.address.is_multicast or vip.address.is_unspecified:
+            yield Finding(at, f"{said} is none that clients can reach", remedy, frozenset({"addons"}))
+        for index, node in enumerate(nodes):
+            if node.address == vip.address:
+                what = f"{said} is that of the node {node.name}"
+                yield Finding((*at, ("nodes", index, "address")), what, remedy, frozenset({"addons", "nodes"}))
+        if vip.address == settings.api.address:
+            yield Finding((*at, ("api", "address")), f"{said} is the API's too", remedy, frozenset({"addons", "api"}))
+        for setting, network in networks:
+            if vip.address in network:
+                what = f"{said} lies in {setting} {network}"
+                yield Finding((*at, (setting,)), what, remedy, frozenset({"addons", setting}))
+    if not addons.metallb:
+        return
+    ranges = addons.metallb.addresses
+    for i, addresses in enumerate(ranges):
+        at = (("addons", "metallb", "addresses", i), ("addons", "metallb", "addresses"), ("addons", "metallb"))
+        said, remedy = f"metallb's addresses {addresses}", "use addresses of the nodes' network that nobody has"
+        if addresses.overlaps(IPv4Network("127.0.0.0/8")) or addresses.overlaps(IPv4Network("224.0.0.0/3")):
+            yield Finding(at, f"{said} are not all some that clients can reach", remedy, frozenset({"addons"}))
+        taken: list[tuple[str, IPv4Address, Key, str]] = [
+            (f"that of the node {n.name}", n.address, ("nodes", index, "address"), "nodes")
+            for index, n in enumerate(nodes)
+        ]
+        if settings.api.address:
+            taken.append(("the API's", settings.api.address, ("api", "address"), "api"))
+        if vip:
+            taken.append(("ingress-vip's", vip.address, ("addons", "ingress-vip", "address"), "addons"))
+        for whose, address, key, setting in taken:
+            if address in addresses:
+                what = f"{said} contain {address}, {whose}"
+                yield Finding((*at, key), what, remedy, frozenset({"addons", setting}))
+        for setting, network in networks:
+            if addresses.overlaps(network):
+                what = f"{said} overlap with {setting} {network}"
+                yield Finding((*at, (setting,)), what, remedy, frozenset({"addons", setting}))
+        for other in ranges[:i]:
+            if addresses.first <= other.last and other.first <= addresses.last:
+                yield Finding(at, f"{said} overlap with {other}", "write each address once", frozenset({"addons"}))
+
+
 def network_sizes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
     """The service network is of a size that kube-apiserver takes; flannel's has a subnet for each node."""
     services = settings.service_cidr
@@ -279,6 +367,8 @@ RULES: tuple[Rule, ...] = (
     existing_etcd,
     no_doubles,
     api_address,
+    addon_nodes,
+    outside_addresses,
     network_sizes,
     no_overlaps,
     usable_addresses,

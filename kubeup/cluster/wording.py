@@ -86,8 +86,9 @@ def known_keys(model: type[BaseModel], place: Sequence[str | int]) -> list[str]:
     """The keys of the model that stands at ``place`` within ``model``."""
     for part in place:
         if isinstance(part, str):
-            model = _model_in(model.model_fields[part].annotation) or model
-    return list(model.model_fields)
+            field = next(f for name, f in model.model_fields.items() if part in (name, f.alias))
+            model = _model_in(field.annotation) or model
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:

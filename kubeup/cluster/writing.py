@@ -42,6 +42,7 @@ TAIL = """
 #flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
+#addons: {coredns: on}            # more: kubeup addon list, docs/addons.md
 #api_port: 6443
 #certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #snapshots: {every: 6h, keep: 12}   # of etcd, on every master; every: off for none

@@ -6,13 +6,22 @@ modules, ``release`` downloads what others have built. Roles need the first two 
     kubelet = Store().find("kubelet", DEFAULT_VERSIONS["kubernetes"])
 """
 
-from kubeup.components.catalogue import COMPONENTS, DEFAULT_VERSIONS, Component, Image, Program, image_reference
+from kubeup.components.catalogue import (
+    COMPONENTS,
+    DEFAULT_VERSIONS,
+    REQUIRED_VERSIONS,
+    Component,
+    Image,
+    Program,
+    image_reference,
+)
 from kubeup.components.fetch import Event, Provider, provide
 from kubeup.components.store import Artifact, Store
 
 __all__ = [
     "COMPONENTS",
     "DEFAULT_VERSIONS",
+    "REQUIRED_VERSIONS",
     "Artifact",
     "Component",
     "Event",

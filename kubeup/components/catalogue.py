@@ -67,7 +67,7 @@ class Component:
 
     ``packing`` is how its files are compressed for the way to a host. ``libraries`` are C libraries in pkg-config's
     names that cgo links, ``tags`` Go build tags, ``variables`` Go string variables set at link time, mostly the version
-    that the program prints.
+    that the program prints. ``optional``: not every cluster needs it, so it is fetched only when it is asked for.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Component:
     tags: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     packing: Packing = "zstd"
+    optional: bool = field(default=False, repr=False)  # nothing of how it is made
 
     @property
     def module_dir(self) -> Path:
@@ -109,6 +110,7 @@ def _versions(
     tags: tuple[str, ...] = (),
     variables: Mapping[str, str] | None = None,
     packing: Packing = "zstd",
+    optional: bool = False,
 ) -> list[Component]:
     """One component for each of ``versions``. Values of ``variables`` may say {version}, {major} and {minor}."""
 
@@ -127,6 +129,7 @@ def _versions(
             tags,
             {variable: fill(value, version) for variable, value in (variables or {}).items()},
             packing,
+            optional,
         )
         for version in versions
     ]
@@ -242,10 +245,45 @@ COMPONENTS: tuple[Component, ...] = (
             "k8s.io/component-base/version.gitTreeState": "clean",
         },
     ),
+    # Of addons: only a cluster that has the addon needs them.
+    *_versions(
+        "metrics-server",
+        ["0.9.0"],
+        programs={"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"},
+        images=(Image("metrics-server", program="metrics-server"),),
+        variables={"k8s.io/component-base/version.gitVersion": "v{version}"},
+        optional=True,
+    ),
+    *_versions(
+        "metallb",
+        ["0.15.2"],
+        programs={
+            "metallb-controller": "go.universe.tf/metallb/controller",
+            "metallb-speaker": "go.universe.tf/metallb/speaker",
+        },
+        # root in the speaker, because it opens raw sockets; a pod's securityContext can take everything else from it
+        images=(
+            Image("metallb-controller", program="metallb-controller"),
+            Image("metallb-speaker", program="metallb-speaker", user=""),
+        ),
+        variables={"go.universe.tf/metallb/internal/version.version": "{version}"},
+        optional=True,
+    ),
+    *_versions(
+        "traefik",
+        ["3.6.12"],
+        programs={"traefik": "github.com/traefik/traefik/v3/cmd/traefik"},
+        images=(Image("traefik", program="traefik", user=""),),  # root, because it binds ports 80 and 443
+        variables={"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
+        optional=True,
+    ),
 )
 
 # The version of each component that is installed when the inventory names none.
 DEFAULT_VERSIONS: dict[str, str] = {component.name: component.version for component in COMPONENTS}
+
+# What every cluster is made of, in those versions.
+REQUIRED_VERSIONS: dict[str, str] = {c.name: c.version for c in COMPONENTS if not c.optional}
 
 
 def get(name: str, version: str | None = None) -> Component:
@@ -266,3 +304,8 @@ def get(name: str, version: str | None = None) -> Component:
 def image_reference(name: str, version: str) -> str:
     """What containerd calls the imported image, e.g. ("pause", "1.0.0") -> ``kubeup.local/pause:1.0.0``."""
     return f"{IMAGE_REGISTRY}/{name}:{version}"
+
+
+def maker(image: str) -> str:
+    """The name of the component that an image is of, e.g. metallb for ``metallb-speaker``."""
+    return next(component.name for component in COMPONENTS if image in (i.name for i in component.images))

@@ -28,8 +28,8 @@ BEAT = 5
 """Seconds between signs of life."""
 
 DEAD = 60
-"""Seconds without one after which a host is given back. Long enough for a kubeup that is stopped for a while (Ctrl-Z
-is not for a while), or busy with hashing; it looks before each phase whether it still holds the hosts."""
+"""Seconds without one after which a host is given back. Long enough for a kubeup that is busy with hashing, or whose
+machine is. One that was stopped for longer (Ctrl-Z) has lost its hosts, and sees so before it begins its next phase."""
 
 _ANSWER = 30  # seconds
 

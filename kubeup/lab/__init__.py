@@ -9,20 +9,23 @@
 """
 
 from kubeup.lab.engine import ensure_engine
-from kubeup.lab.hosts import Lab, create, destroy, find, labs
+from kubeup.lab.hosts import Lab, container, create, destroy, find, labs, start
 from kubeup.lab.image import ensure_image
 from kubeup.lab.inventory import LabNode
-from kubeup.lab.leftovers import sweep, this_process
+from kubeup.lab.leftovers import owner, sweep, this_process
 
 __all__ = [
     "Lab",
     "LabNode",
+    "container",
     "create",
     "destroy",
     "ensure_engine",
     "ensure_image",
     "find",
     "labs",
+    "owner",
+    "start",
     "sweep",
     "this_process",
 ]

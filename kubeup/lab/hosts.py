@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from kubeup.lab.inventory import (
     INVENTORY,
     KEY,
     KNOWN_HOSTS,
+    KUBECONFIG,
     LabNode,
     default_roles,
     folder_of,
@@ -37,6 +38,8 @@ from kubeup.lab.network import make_network, subnet_of
 
 LABEL = "kubeup.lab"
 START_LIMIT = 90  # seconds until a host must have started; 3 is usual, more when many start on few cores
+REMOVE_LIMIT = 60  # seconds that removing a lab may take
+_KEPT = "kept"  # a file in the folder of a lab that stays when its owner ends
 _PREFIX = "kubeup-lab-"  # of names in Docker, so that a host called "web-1" is not in the way of the user's own
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _SYS_RESOURCE = 24  # the number of CAP_SYS_RESOURCE, from linux/capability.h
@@ -92,9 +95,31 @@ class Lab:
         return self.folder / KEY
 
     @property
+    def kubeconfig(self) -> Path:
+        """Where the admin's kubeconfig lies, once ``kubeup lab up`` has brought a cluster up."""
+        return self.folder / KUBECONFIG
+
+    @property
+    def kept(self) -> bool:
+        """Whether it stays when its owner ends: somebody wants to have a look at it."""
+        return (self.folder / _KEPT).exists()
+
+    def keep(self) -> None:
+        """Let it stay when its owner ends, until `destroy`."""
+        (self.folder / _KEPT).touch()
+
+    @property
     def known_hosts(self) -> Path:
         """The public keys of the hosts, as their known_hosts file."""
         return self.folder / KNOWN_HOSTS
+
+    def as_data(self) -> dict[str, Any]:
+        """What other programs may want to know, as JSON has it."""
+        files = {"inventory": self.inventory, "key": self.key, "known_hosts": self.known_hosts}
+        if self.kubeconfig.exists():
+            files["kubeconfig"] = self.kubeconfig
+        nodes = [asdict(node) for node in self.nodes]
+        return {"name": self.name, "nodes": nodes, **{name: str(path) for name, path in files.items()}}
 
     def node(self, name: str) -> LabNode:
         """Return the host ``name``. Raises LabError when the lab has none of that name."""
@@ -134,8 +159,9 @@ class Lab:
         """Start one more host, append it to the inventory, and return the lab as it is then."""
         number = int(self.nodes[-1].name.rpartition("-")[2]) + 1
         node = _node(self.name, subnet_of(_PREFIX + self.name), number, role)
-        image = docker("inspect", "--format", "{{.Config.Image}}", container(self.nodes[0].name))
-        _start(self, [node], image)
+        alike = next((other for other in self.nodes if other.role == role), self.nodes[0])
+        image = docker("inspect", "--format", "{{.Config.Image}}", container(alike.name))
+        _start(self, [node], {role: image})
         with self.inventory.open("a") as file:
             file.write(node_line(node))
         return find(self.name)
@@ -152,6 +178,9 @@ def create(
     *,
     roles: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
+    more: Sequence[Mapping[str, Any]] = (),
+    outside: bool = True,
+    images: Mapping[str, str] | None = None,
     owner: str = "",
     say: Say = print,
     os: Os = "debian",
@@ -160,8 +189,10 @@ def create(
 
     ``name`` is of lower-case letters, digits and hyphens. ``roles`` (a, i, ai), one a host, says how many hosts;
     without it there are ``hosts`` in the "ai i i" model. ``settings`` are further keys for the inventory, which is
-    written unless there is one. ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress. ``os`` is
-    debian, or el for a stand-in for Rocky and RHEL.
+    written unless there is one, and ``more`` those of each host. ``outside`` False cuts the hosts off from everything
+    but one another and this machine. ``images`` are other images than the plain host's, by role.
+    ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress. ``os`` is debian, or el
+    for a stand-in for Rocky and RHEL.
 
     Raises LabError when the name cannot be used, when the lab is there with other hosts, or when a host does not
     start; what was made stays, for a look at it, until `destroy`.
@@ -171,10 +202,11 @@ def create(
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
-    image = ensure_image(say, os)
+    plain = ensure_image(say, os)
     started = time.monotonic()
     network = _PREFIX + name
-    subnet = subnet_of(network) if name in _networks() else make_network(network, _labels(name, owner))
+    made = name in _networks()
+    subnet = subnet_of(network) if made else make_network(network, _labels(name, owner), outside=outside)
     nodes = [_node(name, subnet, number, role) for number, role in enumerate(wanted, 1)]
     lab = find(name)
     if other := set(lab.nodes) - set(nodes):
@@ -184,9 +216,10 @@ def create(
     make_key(lab.key)
     say(f"lab {name}: starting {_hosts(nodes)} in {subnet}")
     lab.known_hosts.write_text("")
-    _start(lab, nodes, image)
+    _start(lab, nodes, dict.fromkeys(wanted, plain) | dict(images or {}))
     if not lab.inventory.exists():
-        lab.inventory.write_text(inventory_text(name, nodes, settings or {}))
+        of_nodes = dict(zip((node.name for node in nodes), more, strict=False))
+        lab.inventory.write_text(inventory_text(name, nodes, settings or {}, of_nodes))
     say(f"lab {name}: {_hosts(nodes)} up after {time.monotonic() - started:.1f} s")
     return find(name)
 
@@ -204,16 +237,46 @@ def find(name: str) -> Lab:
     return _lab(name, networks[name])
 
 
+def start(name: str, say: Say = print) -> Lab:
+    """Switch on all hosts of a lab that is there, as after a reboot of this machine, and wait until they are up.
+
+    Hosts that run stay as they are. Raises LabError when there is no such lab, or a host does not start.
+    """
+    lab = find(name)
+    started = time.monotonic()
+    if not lab.nodes or not lab.key.exists():
+        raise LabError(f"lab {name} was never whole, so it cannot be started: kubeup lab destroy {name}")
+    lab.known_hosts.write_text("")
+    _start(lab, lab.nodes, {})
+    say(f"lab {name}: {_hosts(lab.nodes)} up after {time.monotonic() - started:.1f} s")
+    return lab
+
+
 def destroy(name: str) -> None:
-    """Remove the lab ``name`` and all that belongs to it: hosts, volumes, network, files. Nothing is fine too."""
+    """Remove the lab ``name`` and all that belongs to it: hosts, volumes, network, files. Nothing is fine too.
+
+    Another process may be doing the same at the same time. Raises LabError when something cannot be removed.
+    """
     if not _NAME.fullmatch(name):
         raise LabError(f"there can be no lab {name!r}")  # and no path made of it
     ours = f"label={LABEL}={name}"
-    if containers := docker_lines("ps", "--all", "--quiet", "--filter", ours):
-        docker("rm", "--force", "--volumes", *containers)
+    # What another one removes just now is refused here ("already in progress"), and gone a moment later.
+    _remove(("ps", "--all", "--quiet", "--filter", ours), ("rm", "--force", "--volumes"))
     shutil.rmtree(folder_of(name), ignore_errors=True)
-    if networks := docker_lines("network", "ls", "--quiet", "--filter", ours):
-        docker("network", "rm", *networks)  # last: while the network is there, `labs` shows that there is a lab
+    # Last: while the network is there, `labs` shows that there is a lab.
+    _remove(("network", "ls", "--quiet", "--filter", ours), ("network", "rm"))
+
+
+def _remove(search: Sequence[str], removal: Sequence[str]) -> None:
+    """Remove what Docker finds until it finds nothing. Raises LabError after REMOVE_LIMIT seconds."""
+    deadline = time.monotonic() + REMOVE_LIMIT
+    while there := docker_lines(*search):
+        last = time.monotonic() > deadline
+        docker(*removal, *there, check=last)
+        if last:
+            return
+        if docker_lines(*search):
+            time.sleep(0.3)
 
 
 def _networks() -> dict[str, str]:
@@ -243,8 +306,11 @@ def _node(lab: str, subnet: IPv4Network, number: int, role: str) -> LabNode:
     return LabNode(f"{lab}-{number}", str(subnet[number + 1]), role)  # .1 is the machine
 
 
-def _start(lab: Lab, nodes: Sequence[LabNode], image: str) -> None:
-    """Start ``nodes`` side by side, making those that are not there, and write their public keys to known_hosts."""
+def _start(lab: Lab, nodes: Sequence[LabNode], images: Mapping[str, str]) -> None:
+    """Start ``nodes`` side by side, making those that are not there, and write their public keys to known_hosts.
+
+    ``images`` are what each role's hosts are made from.
+    """
     status = Path("/proc/self/status")
     flags = run_flags(status.read_text() if status.exists() else "", Path("/lib/modules").is_dir())
     there = {node.name for node in lab.nodes}
@@ -258,7 +324,8 @@ def _start(lab: Lab, nodes: Sequence[LabNode], image: str) -> None:
             labels += [f"{LABEL}.address={node.address}"]
             docker(
                 "run", *flags, *(f"--label={label}" for label in labels), f"--name={container(node.name)}",
-                f"--hostname={node.name}", f"--network={_PREFIX}{lab.name}", f"--ip={node.address}", image,
+                f"--hostname={node.name}", f"--network={_PREFIX}{lab.name}", f"--ip={node.address}",
+                images[node.role],
             )  # fmt: skip
         _wait(node)
         # Read from the host itself and not from the network: no key is accepted unseen.

@@ -39,13 +39,16 @@ def parse_docker_networks(inspected: str) -> list[IPv4Network]:
     return [IPv4Network(config["Subnet"]) for config in configs if ":" not in config["Subnet"]]
 
 
-def make_network(name: str, labels: Iterable[str]) -> IPv4Network:
-    """Create the Docker network ``name`` with ``labels`` (key=value) in a free subnet, which is returned."""
+def make_network(name: str, labels: Iterable[str], *, outside: bool = True) -> IPv4Network:
+    """Create the Docker network ``name`` with ``labels`` (key=value) in a free subnet, which is returned.
+
+    ``outside`` False: its hosts reach one another and this machine, and nothing else.
+    """
     routes = Path("/proc/net/route")
     taken = parse_routes(routes.read_text()) if routes.exists() else []  # not on macOS, where Docker is a machine apart
     if existing := docker_lines("network", "ls", "--quiet"):
         taken += parse_docker_networks(docker("network", "inspect", *existing, check=False) or "[]")
-    flags = [flag for label in labels for flag in ("--label", label)]
+    flags = [flag for label in labels for flag in ("--label", label)] + ([] if outside else ["--internal"])
     for subnet in free_subnets(taken):
         try:
             docker("network", "create", "--subnet", str(subnet), *flags, name)

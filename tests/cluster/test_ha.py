@@ -236,9 +236,12 @@ def test_keepalived_can_be_killed(ha: Several, watched: Watched) -> None:
     watched.recovered()  # so no two hosts have the address
 
 
-@pytest.mark.slow
-def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Several, watched: Watched) -> None:
-    """With a new connection for each request: one that is kept may be used just as it ends: a 503, to retry."""
+@contextlib.contextmanager
+def new_connections(ha: Several) -> Iterator[None]:
+    """Ask with a new connection for each request, and lose none of them.
+
+    One that is kept may be used just as it ends: a 503, to retry.
+    """
 
     def ask(number: int) -> str:
         with api_client(ha.kubeconfig, timeout=5) as api:
@@ -246,11 +249,28 @@ def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Seve
         return "" if answer.status_code == 200 else f"{answer.status_code} {answer.text[:80]}"
 
     with Client(ask) as client:
+        yield
+    assert client.answers.bad == []
+    assert len(client.answers.good) > 50
+
+
+@pytest.mark.slow
+def test_masters_are_restarted_one_after_another_and_no_request_is_lost(ha: Several, watched: Watched) -> None:
+    with new_connections(ha):
         for name in ha.names:
             with watched.fault(f"planned restart of kube-apiserver on {name}", seconds=6):
                 ha.on(name, "systemctl restart kube-apiserver")
-    assert client.answers.bad == []
-    assert len(client.answers.good) > 50
+
+
+@pytest.mark.slow
+def test_up_with_other_settings_of_the_apiserver_loses_no_request(ha: Several, watched: Watched) -> None:
+    before = {name: ha.starts(name) for name in ha.names}
+    ha.lab.inventory.write_text(f"node_port_range: 30000-32700\n{ha.lab.inventory.read_text()}")
+    with new_connections(ha), watched.fault("up with another setting of the apiservers", seconds=3):
+        ha.kubeup("up")
+    for name in ha.names:
+        assert ha.restarted(name, before[name]) == {"kube-apiserver.service"}
+    assert ha.differences() == {}
 
 
 @pytest.mark.slow

@@ -241,6 +241,35 @@ def test_killed_at_any_moment_it_goes_on(small: Served, part: float) -> None:
     assert small.differences() == {}
 
 
+@pytest.mark.slow
+def test_a_host_of_etcd_alone_is_visited(new_lab: NewLab) -> None:
+    """There and back, etcd with nothing else, and with Kubernetes; each member before the masters that need it."""
+    cluster = Served(new_lab(roles=["etcd", "ai"], settings={"versions": {"kubernetes": OLD, "etcd": OLD_ETCD}}))
+    cluster.begin()
+    host = cluster.names[0]
+
+    def runs() -> tuple[str, str]:
+        """etcd's version by its program, and by what it says itself."""
+        program = cluster.on(host, "/opt/kubeup/bin/etcd --version").splitlines()[0].split()[-1]
+        (member,) = cluster.kubeup("etcd", "status", "--json").json()["members"]
+        return program, member["version"]
+
+    cluster.want_etcd(NEW_ETCD)
+    assert f"etcd {OLD_ETCD} -> {NEW_ETCD}" in cluster.kubeup("upgrade", timeout=600).text
+    assert runs() == (NEW_ETCD, NEW_ETCD)
+    assert set(cluster.kubelets().values()) == {OLD}
+    assert cluster.differences() == {}
+    cluster.kubeup("rollback", timeout=600)
+    assert runs() == (OLD_ETCD, OLD_ETCD)
+    cluster.want_etcd(NEW_ETCD)
+    done = cluster.kubeup("upgrade", "--to", NEW, timeout=600)
+    lines = [line.split()[2:] for line in done.err.splitlines() if " changed" in line]
+    assert ["etcd", host] in [words[:2] for words in lines]
+    assert runs() == (NEW_ETCD, NEW_ETCD)
+    assert set(cluster.kubelets().values()) == {NEW}
+    assert cluster.differences() == {}
+
+
 def _store_with(folder: Path, program: str, content: bytes) -> Path:
     """A component cache like the real one, in which a program of the new Kubernetes is another file."""
     real, cache = Store(), folder / "cache"

@@ -1,5 +1,6 @@
 """What was altered on hosts: `kubeup plan` shows it, `kubeup up` mends it, and only what is concerned restarts."""
 
+import json
 import re
 
 import pytest
@@ -111,3 +112,13 @@ def test_pods_live_on_while_their_hosts_services_restart(cluster: Shared) -> Non
         assert cluster.on(worker, process) == before
     finally:
         cluster.kubectl("delete", "pod/lives-on", "--wait=false")
+
+
+def test_images_that_are_in_no_registry_are_not_cleared_away(cluster: Shared) -> None:
+    """As the kubelet does where a disk is nearly full: it deletes what no pod uses just now."""
+    for name in cluster.names:
+        cluster.on(name, "crictl rmi --prune >/dev/null")
+        images = json.loads(cluster.on(name, "crictl images -o json"))["images"]
+        pinned = {tag.split(":")[0]: image["pinned"] for image in images for tag in image["repoTags"]}
+        own = {f"kubeup.local/{image}": True for image in ("coredns", "pause", "probe")}
+        assert {tag: pinned.get(tag) for tag in own} == own

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from kubeup.checks.kubectl import Kubectl
+from kubeup.errors import HostsFailed
 from kubeup.host.session import Output
 
 REFUSED = Output("", "The connection to the server 127.0.0.1:6443 was refused - did you specify the right host?", 1)
@@ -34,6 +35,13 @@ def test_the_answer_of_the_first_counts_also_when_it_is_no(world: Any) -> None:
     masters = Masters(n1=Output("", "Error from server (NotFound): nodes not found", 1))
     assert not Kubectl(world.cluster("ai ai ai"), masters).script("true").ok  # type: ignore[arg-type]
     assert masters.asked == ["n1"]
+
+
+def test_a_failure_names_the_master_that_was_asked(world: Any) -> None:
+    masters = Masters(n1=GONE, n2=Output("", "forbidden", 1))
+    with pytest.raises(HostsFailed) as caught:
+        Kubectl(world.cluster("ai ai ai"), masters).checked("kubectl get nodes")  # type: ignore[arg-type]
+    assert [failed.host for failed in caught.value.failures] == ["n2"]
 
 
 def test_a_master_whose_apiserver_is_about_to_stop_is_asked_last(world: Any) -> None:

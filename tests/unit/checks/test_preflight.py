@@ -288,6 +288,43 @@ def test_the_virtual_address_is_in_the_masters_network(world: Any) -> None:
     ]
 
 
+def test_what_clients_outside_use_is_in_the_network_of_its_nodes(world: Any) -> None:
+    addons = {
+        "metallb": {"addresses": ["10.0.0.250-10.0.1.5"], "nodes": ["n1"]},
+        "ingress-vip": {"address": "10.0.7.9", "nodes": ["n2"]},
+    }
+    cluster = world.cluster("ai i i", addons=addons)
+    readings = {node.name: Reading(world.host(node)) for node in cluster.nodes}
+    assert problems(world, cluster, readings) == [
+        "n1: metallb's addresses 10.0.0.250-10.0.1.5 are not all in this node's network 10.0.0.0/24",
+        "n2: ingress's address 10.0.7.9 is not in this node's network 10.0.0.0/24",
+    ]
+
+
+def test_a_keepalived_that_is_somebodys(world: Any) -> None:
+    cluster = world.cluster("ai i i", addons={"ingress-vip": {"address": "10.0.0.9", "nodes": ["n2"]}})
+    path = "/etc/keepalived/keepalived.conf"
+    readings = {node.name: Reading(replace(world.host(node), present=(path,))) for node in cluster.nodes}
+    (problem,) = problems(world, cluster, readings)
+    assert problem.startswith(f"n2: keepalived is set up here for something else ({path})")
+
+
+@pytest.mark.parametrize("port", [80, 443, 7946])
+def test_ports_of_addons(world: Any, port: int) -> None:
+    """They are pods' on the host's network: what shows that they are ours is that their image was placed."""
+    addons = {"traefik": {"nodes": ["n2"]}, "metallb": {"addresses": ["10.0.0.60"]}}
+    cluster = world.cluster("ai i i", addons=addons)
+    readings = {node.name: Reading(world.host(node, listening=frozenset({port}))) for node in cluster.nodes}
+    user, where = ("metallb", ["n1", "n2", "n3"]) if port == 7946 else ("traefik", ["n2"])
+    assert problems(world, cluster, readings) == [
+        f"{name}: port {port} is taken, and {user} needs it" for name in where
+    ]
+    for reading in readings.values():
+        for image in ("traefik", "metallb-speaker"):
+            reading.record["link", f"/opt/kubeup/images/{image}.tar"] = Entry("want", "-", "absent")
+    assert problems(world, cluster, readings) == []
+
+
 def test_the_balancers_port(world: Any) -> None:
     for roles, expected in (("ai i", []), ("ai ai ai", ["n1: port 6444 is taken, and haproxy needs it"])):
         cluster = world.cluster(roles)

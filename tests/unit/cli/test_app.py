@@ -1,11 +1,13 @@
 """The command line, up to where a host would be spoken to."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from kubeup import __version__
@@ -53,6 +55,16 @@ def test_help_names_all_commands(arguments: list[str]) -> None:
     result = CliRunner().invoke(cli.app, arguments)
     assert result.exit_code == 0
     assert all(f" {command} " in result.stdout for command in COMMANDS)
+
+
+def test_no_help_has_what_rich_takes_for_markup_and_leaves_out() -> None:
+    def texts(command: Any) -> list[str]:
+        own = [command.help or "", *(getattr(parameter, "help", None) or "" for parameter in command.params)]
+        return own + [text for sub in getattr(command, "commands", {}).values() for text in texts(sub)]
+
+    found = texts(typer.main.get_command(cli.app))
+    assert len(found) > 50
+    assert [text for text in found if re.search(r"\[[a-z#/@]", text)] == []
 
 
 def test_the_installed_command_runs() -> None:

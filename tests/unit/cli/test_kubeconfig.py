@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeup.cli.kubeconfig import fetch, merge
+from kubeup.cli.kubeconfig import merge
 from kubeup.cluster.trust import KUBERNETES
+from kubeup.deploy.access import fetch
 from kubeup.errors import KubeupError
 from kubeup.host.reading import Entry, Reading
 

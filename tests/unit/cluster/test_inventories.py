@@ -162,6 +162,35 @@ def test_the_example_with_several_masters_has_an_address_for_clients() -> None:
     assert api_endpoint(cluster) == "https://10.10.103.240:6443"
 
 
+def test_the_example_that_takes_traffic_in() -> None:
+    cluster = load(EXAMPLES / "services.yaml", never)
+    assert cluster.addons.metallb
+    (pool,) = cluster.addons.metallb.addresses
+    assert (str(pool), len(list(pool))) == ("10.10.103.200-10.10.103.219", 20)
+    assert [node.name for node in cluster.ingress_nodes] == ["worker-1", "worker-2"]
+    (virtual,) = cluster.virtual_addresses
+    assert (virtual.name, str(virtual.address)) == ("ingress", "10.10.103.199")
+
+
+@pytest.mark.parametrize(
+    ("written", "first", "last"),
+    [
+        ("10.0.0.5", "10.0.0.5", "10.0.0.5"),
+        ("10.0.0.8/30", "10.0.0.8", "10.0.0.11"),
+        ("10.0.0.8-10.0.1.3", "10.0.0.8", "10.0.1.3"),
+        ("10.0.0.8 - 10.0.0.9", "10.0.0.8", "10.0.0.9"),
+    ],
+)
+def test_ranges_of_addresses(tmp_path: Path, written: str, first: str, last: str) -> None:
+    addons = f"addons: {{metallb: {{addresses: ['{written}']}}}}"
+    metallb = read(tmp_path, f"nodes: [{{ai: 10.0.0.1}}]\n{addons}\n").addons.metallb
+    assert metallb
+    (pool,) = metallb.addresses
+    assert (str(pool.first), str(pool.last)) == (first, last)
+    assert pool.first in pool
+    assert pool.last + 1 not in pool
+
+
 @pytest.mark.parametrize(
     ("api", "endpoint"),
     [
@@ -176,7 +205,7 @@ def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: 
 
 
 def test_every_example_is_tested() -> None:
-    assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "etcd-hosts", "ha", "side-by-side"}
+    assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {"demo", "etcd-hosts", "ha", "services", "side-by-side"}
 
 
 def test_the_example_with_hosts_for_etcd() -> None:

@@ -8,13 +8,16 @@ import pytest
 from kubeup.cluster import CertificateSpec, new_authority
 from kubeup.cluster.certificates import issue
 from kubeup.deploy import one_by_one, renew
-from kubeup.deploy.one_by_one import OneByOne
+from kubeup.deploy.one_by_one import APISERVER, InTurn, OneByOne
 from kubeup.deploy.renew import Living, Renew, every_one, name_of, these
+from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError, NodeError
 from kubeup.host.difference import difference
+from kubeup.host.reading import Reading
 from kubeup.host.resources import Certificate, File, unit
 from kubeup.host.session import Output
 from kubeup.observer import Silent
+from kubeup.roles import apiserver
 
 SPEC = CertificateSpec("me", "kubernetes-ca", ("client",))
 ONE, TWO = (
@@ -81,7 +84,9 @@ class Session:
         return Output("", "", 1 if node in self.ill else 0)
 
     def apply(self, title: str, changes: Any, material: Any) -> None:
-        self.done.append(tuple(changes))
+        if changes:
+            self.done.append(tuple(changes))
+            self.ill = (self.ill - set(changes)) | (self.broken & set(changes))
 
 
 @pytest.fixture
@@ -107,9 +112,8 @@ def roll(world: Any, monkeypatch: Any) -> Any:
 
         monkeypatch.setattr(one_by_one, "wait_until_it_works", works)
         monkeypatch.setattr(one_by_one, "_sick_members", lambda run: [sick] if sick else [])
-        run: Any = SimpleNamespace(
-            cluster=cluster, session=session, vault=None, changes=change, masters=cluster.masters, placed=set()
-        )
+        run: Any = Run(cluster, session)  # type: ignore[arg-type]
+        run.vault, run.changes = None, change
         try:
             OneByOne().run(run)
         except NodeError as error:
@@ -148,6 +152,64 @@ def test_no_master_is_touched_while_a_member_of_etcd_is_missing(roll: Any) -> No
     assert "Nothing was touched" in told
 
 
+# What `up` changes of a control plane that serves
+
+
+@pytest.fixture
+def turn(world: Any, monkeypatch: Any) -> Any:
+    """Changes a file that kube-apiserver uses on all masters, of which ``serving`` run one; what was done."""
+    monkeypatch.setattr(one_by_one, "GATE", 0)
+
+    def turn(roles: str, serving: str, *, ill: str = "", broken: str = "", service: str = APISERVER) -> list[Any]:
+        cluster = world.cluster(roles)
+        session = Session(set(ill.split()), set(broken.split()))
+        old, new = File("/etc/a", "old"), File("/etc/a", "new")
+        wanted = {"apiserver": ("apiserver", new), "unit": ("apiserver", unit(service, "", [new]))}
+        wanted = {resource.key: (role, resource) for role, resource in wanted.values()}
+        run: Any = Run(cluster, session)  # type: ignore[arg-type]
+        run.vault, run.readings, run.changes = None, {}, {}
+        for master in cluster.masters:
+            reading = Reading(world.facts)
+            if master.name in serving.split():
+                reading = world.holding(world.every(old, unit(service, "", [old])), world.facts)
+            run.readings[master.name] = reading
+            run.changes[master.name] = difference(master.name, wanted, reading)
+        try:
+            InTurn("Control plane", roles=[apiserver], unit=APISERVER).run(run)
+        except NodeError as error:
+            session.done.append(str(error))
+        return session.done
+
+    return turn
+
+
+def test_apiservers_that_serve_are_restarted_one_after_another(turn: Any) -> None:
+    assert turn("ai ai ai i", serving="n1 n2 n3") == [("n1",), ("n2",), ("n3",)]
+
+
+def test_a_new_control_plane_is_brought_up_side_by_side(turn: Any) -> None:
+    assert turn("ai ai ai i", serving="") == [("n1", "n2", "n3")]
+    assert turn("ai i", serving="n1") == [("n1",)]
+
+
+def test_new_masters_and_those_that_do_not_answer_come_first(turn: Any) -> None:
+    assert turn("ai ai ai ai", serving="n1 n2 n3") == [("n4",), ("n1",), ("n2",), ("n3",)]
+    assert turn("ai ai ai", serving="n1 n2 n3", ill="n3") == [("n3",), ("n1",), ("n2",)]
+    assert turn("ai ai ai", serving="n1 n2 n3", ill="n2 n3") == [("n2", "n3"), ("n1",)]
+    assert turn("ai ai ai", serving="n1 n2 n3", ill="n1 n2 n3") == [("n1", "n2", "n3")]
+
+
+def test_another_service_is_restarted_side_by_side(turn: Any) -> None:
+    assert turn("ai ai ai", serving="n1 n2 n3", service="kube-scheduler.service") == [("n1", "n2", "n3")]
+
+
+def test_the_first_apiserver_that_does_not_come_back_stops_it(turn: Any) -> None:
+    done = turn("ai ai ai", serving="n1 n2 n3", broken="n2")
+    assert done[:2] == [("n1",), ("n2",)]
+    assert done[2].startswith("n2 does not work within")
+    assert len(done) == 3
+
+
 # All certificates
 
 
@@ -169,9 +231,8 @@ def test_all_certificates_are_shown_with_their_purpose_and_issuer(world: Any) ->
         return Output("\n".join(f"file {path}\n{texts[path].strip()}" for path in paths if path in texts), "", 0)
 
     session = SimpleNamespace(shell=shell, side_by_side=lambda names, function: {n: function(n) for n in names})
-    run: Any = SimpleNamespace(
-        session=session, nodes=cluster.nodes, desired=lambda name: desired, vault=SimpleNamespace(trust=trust)
-    )
+    run: Any = Run(cluster, session)  # type: ignore[arg-type]
+    run.vault, run.desired = SimpleNamespace(trust=trust), lambda name: desired
     found = {c.path: c for c in held(run)}
     assert set(found) == set(texts)
     apiserver = found["/etc/kubernetes/pki/apiserver.crt"]

@@ -121,14 +121,8 @@ def restored(world: Any) -> Callable[[Hosts], None]:
     cluster = world.cluster("ai ai ai i")
 
     def go(hosts: Hosts) -> None:
-        class FakeRun:
-            session = hosts
-
-            def hold(self) -> None: ...
-
-        run = FakeRun()
-        run.cluster = cluster  # type: ignore[attr-defined]
-        RestoreData(SNAPSHOT, "kubeup etcd restore").run(cast(Run, run))
+        run = Run(cluster, hosts, held=True)  # type: ignore[arg-type]
+        RestoreData(SNAPSHOT, "kubeup etcd restore").run(run)
 
     return go
 

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key, load_ssh_public_key
 
+from kubeup.errors import LabError
 from kubeup.lab.inventory import (
     LabNode,
     default_roles,
@@ -41,6 +42,16 @@ def test_without_roles_the_first_host_is_master_and_minion() -> None:
     assert default_roles(3) == ["ai", "i", "i"]
     assert default_roles(1) == ["ai"]
     assert default_roles(0) == []
+
+
+def test_several_masters_come_first() -> None:
+    assert default_roles(4, masters=3) == ["ai", "ai", "ai", "i"]
+
+
+@pytest.mark.parametrize(("hosts", "masters"), [(3, 0), (3, 4), (1, -1)])
+def test_masters_that_cannot_be_are_refused(hosts: int, masters: int) -> None:
+    with pytest.raises(LabError, match="masters"):
+        default_roles(hosts, masters)
 
 
 def test_known_hosts_have_every_key_and_no_comment() -> None:

@@ -321,7 +321,7 @@ def test_cleanups_can_capture_and_remove(hosts: dict[str, list[Resource]]) -> No
 
 def render_calls() -> Iterator[tuple[str, set[str]]]:
     """Every call of render: the template's name, and the names of the values that it is given."""
-    for path in (path for folder in ("roles", "deploy", "kubeup/checks") for path in (ROOT / folder).glob("*.py")):
+    for path in (path for folder in ("roles", "deploy", "kubeup/checks") for path in (ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Call(func=ast.Name("render"), args=[ast.Constant(str(name))], keywords=keywords):

@@ -179,3 +179,49 @@ def test_haproxy_is_restarted_for_a_new_certificate(world: Any) -> None:
     unit: Unit = held(world, cluster, cluster.nodes[0], Unit)["haproxy.service"]
     assert ("file", "/etc/haproxy/kubeup.crt") in unit.inputs
     assert ("file", "/etc/haproxy/haproxy.cfg") in unit.inputs
+
+
+INGRESS = {"traefik": {"nodes": ["n2", "n3"]}, "ingress-vip": {"address": "10.0.0.101"}}
+
+
+def test_the_address_for_ingress_moves_among_its_nodes(world: Any) -> None:
+    cluster = world.cluster("ai i i i", addons=INGRESS)
+    for node in cluster.nodes:
+        files = held(world, cluster, node, File)
+        if node.name not in ("n2", "n3"):
+            assert "/etc/keepalived/keepalived.conf" not in files
+            assert "keepalived" not in held(world, cluster, node, Package)
+            continue
+        config = keepalived(world, cluster, node)
+        peers = re.search(r"unicast_peer \{\n([^}]*)\}", config)
+        assert peers
+        assert peers[1].split() == ["10.0.0.3" if node.name == "n2" else "10.0.0.2"]
+        assert "10.0.0.101/32" in config
+        assert "vrrp_instance api" not in config
+        check = files["/opt/kubeup/lib/ingress-ready"]
+        assert f'script "{check.path}"' in config
+        assert f"connect --timeout 2s {node.address}:80" in check.content
+        # Nothing of the API's is needed for it.
+        assert "/etc/keepalived/kubeup.crt" not in held(world, cluster, node, Certificate)
+
+
+def test_without_nodes_of_its_own_it_moves_among_traefiks(world: Any) -> None:
+    addons = {"traefik": "on", "ingress-vip": {"address": "10.0.0.101"}}
+    assert [n.name for n in world.cluster("a i i", addons=addons).ingress_nodes] == ["n2", "n3"]
+    addons["ingress-vip"] = {"address": "10.0.0.101", "nodes": ["n3"]}
+    assert [n.name for n in world.cluster("a i i", addons=addons).ingress_nodes] == ["n3"]
+
+
+def test_one_keepalived_keeps_both_addresses(world: Any) -> None:
+    # The two addresses would get the same number in a /16: 10.0.1.99 and 10.0.0.100 differ by 255.
+    cluster = world.cluster(
+        "ai ai ai", api={"address": "10.0.0.100"}, addons={"traefik": "on", "ingress-vip": {"address": "10.0.1.99"}}
+    )
+    config = keepalived(world, cluster, cluster.nodes[0])
+    assert re.findall(r"vrrp_instance (\w+)", config) == ["api", "ingress"]
+    assert len(set(re.findall(r"virtual_router_id (\d+)", config))) == 2
+    unit: Unit = held(world, cluster, cluster.nodes[0], Unit)["keepalived.service"]
+    for address in ("10.0.0.100", "10.0.1.99"):
+        assert f"ip address delete {address}/32" in unit.content
+    for path in ("/opt/kubeup/lib/apiserver-ready", "/opt/kubeup/lib/ingress-ready"):
+        assert ("file", path) in unit.inputs

@@ -1,0 +1,205 @@
+"""Throwaway clusters: on lab hosts, validated, for one command or one run of tests, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import zstandard
+
+from kubeup.cluster import load
+from kubeup.cluster.document import parse_document
+from kubeup.cluster.inventory import check
+from kubeup.components import DEFAULT_VERSIONS, Store
+from kubeup.deploy.access import of_a_cluster_that_is_up
+from kubeup.deploy.phases import execute
+from kubeup.deploy.prepared import ensure_prepared
+from kubeup.deploy.run import Run
+from kubeup.deploy.up import PHASES
+from kubeup.errors import LabError
+from kubeup.host.session import Session
+from kubeup.lab import Lab, LabNode, create, destroy, ensure_engine, sweep, this_process
+from kubeup.lab.alike import alike
+from kubeup.lab.inventory import default_roles, inventory_text
+from kubeup.observer import Observer
+
+Say = Callable[[str], None]
+
+GRACE = 20
+"""Seconds that a command may take to end when it is asked to, before it is killed."""
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What kind of cluster. ``roles`` one a host; ``settings`` as in an inventory, ``more`` those of each host.
+
+    ``prepared``: on hosts that have all components in place already.
+    """
+
+    roles: Sequence[str]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    more: Sequence[Mapping[str, Any]] = ()
+    outside: bool = True
+    prepared: bool = True
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """The versions that it chooses, by component as an inventory calls them."""
+        given = self.settings.get("versions") or {}
+        return {str(name): str(version) for name, version in given.items()}
+
+
+def wanted(
+    hosts: int,
+    masters: int = 1,
+    *,
+    like: Path | None = None,
+    version: str | None = None,
+    addons: Sequence[str] = (),
+    network: str = "nat",
+    prepared: bool = True,
+    say: Say,
+) -> Wanted:
+    """What a person has asked for, checked as far as that can be done without hosts.
+
+    ``like`` is an inventory whose shape is taken, instead of so many hosts and masters. Raises LabError,
+    or InventoryError: no such version or addon, or whatever else an inventory cannot have.
+    """
+    if network not in ("nat", "none"):
+        raise LabError(f"there is no network {network!r} for a lab: use nat or none")
+    roles: Sequence[str] = default_roles(hosts, masters)
+    settings: dict[str, Any] = {}
+    more: Sequence[Mapping[str, Any]] = ()
+    if like is not None:
+        shape = alike(like)
+        roles, settings, more = shape.roles, dict(shape.settings), shape.more
+        say(f"hosts stand for {', '.join(shape.stands_for)}")
+        if shape.left_out:
+            say(f"left out, as it is about the network of those hosts: {', '.join(shape.left_out)}")
+    if version is not None:
+        versions = settings.get("versions")
+        settings["versions"] = {**(versions if isinstance(versions, dict) else {}), "kubernetes": version}
+    if addons:
+        on = settings.get("addons")
+        settings["addons"] = {**(on if isinstance(on, dict) else {}), **dict.fromkeys(addons, "on")}
+    made_up = [LabNode(f"host-{n}", str(IPv4Address("198.18.0.0") + n), role) for n, role in enumerate(roles, 1)]
+    text = inventory_text("lab", made_up, {**settings, "ssh": {}})
+    check(parse_document(text, "the lab's inventory"), Path())
+    return Wanted(roles, settings, more, network == "nat", prepared)
+
+
+def bring_up(name: str, kind: Wanted, observer: Observer, say: Say, owner: str = "") -> Lab:
+    """Make a lab with a validated cluster on it, and write its kubeconfig; what is there of it already is kept.
+
+    Removes what killed runs have left first. What was made of a cluster that does not come up stays, for a look at it.
+    Raises what `kubeup.lab.create` and the phases of `up` raise.
+    """
+    ensure_engine(install=False, say=say)
+    sweep(say)
+    images = ensure_prepared(kind.versions, say) if kind.prepared else {}
+    lab = create(
+        name, roles=kind.roles, settings=kind.settings, more=kind.more, outside=kind.outside, images=images,
+        owner=owner, say=say,
+    )  # fmt: skip
+    cluster = load(lab.inventory)
+    with Session(cluster, observer=observer) as session:
+        session.connect()
+        run = Run(cluster, session, job="kubeup lab up")
+        execute(PHASES, run)
+        with open(lab.kubeconfig, "w", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            file.write(of_a_cluster_that_is_up(run))
+    return lab
+
+
+def run(command: Sequence[str], kind: Wanted, observer: Observer, say: Say, begin: Callable[[], None]) -> int:
+    """Run ``command`` with a cluster of its own, and return its exit code (128 and the signal's number, as in a shell).
+
+    The command finds the cluster by $KUBECONFIG, $KUBEUP_INVENTORY and $KUBEUP_LAB, and a kubectl at the end of $PATH.
+    ``begin`` is called just before it starts. The cluster is removed whatever happens, but by the next sweep where this
+    process is killed. Raises LabError, before anything is made, when there is no such command.
+    """
+    if shutil.which(command[0]) is None:
+        raise LabError(f"{command[0]}: there is no such command, so no cluster was made for it")
+    name = f"run-{secrets.token_hex(3)}"
+    with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+        try:
+            lab = bring_up(name, kind, observer, say, owner=this_process())
+            environment = {
+                **os.environ,
+                "KUBECONFIG": str(lab.kubeconfig),
+                "KUBEUP_INVENTORY": str(lab.inventory),
+                "KUBEUP_LAB": name,
+                "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(_tools(kind))]),
+            }
+            begin()
+            return _follow(subprocess.Popen(command, env=environment))
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # what is begun here is not to be half done
+            destroy(name)
+            say(f"lab {name}: removed")
+
+
+class _Ended(KeyboardInterrupt):
+    """This process was asked to end by another signal than Ctrl-C, which the command has not seen."""
+
+
+@contextmanager
+def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
+    """Take these signals like Ctrl-C, so that what was made is removed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _Ended(number)
+
+    former = {number: signal.signal(number, interrupt) for number in (*numbers,)}
+    former[signal.SIGINT] = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _follow(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a command's end. A terminal tells it of Ctrl-C by itself; what else this process is told, it is told."""
+    patience: float | None = None
+    while True:
+        try:
+            code = process.wait(patience)
+            return code if code >= 0 else 128 - code
+        except subprocess.TimeoutExpired:
+            process.kill()
+            patience = None
+        except KeyboardInterrupt as asked:
+            if isinstance(asked, _Ended):
+                process.terminate()
+            patience = GRACE
+
+
+def _tools(kind: Wanted) -> Path:
+    """A folder with the cluster's kubectl, unpacked from the component cache when it is first needed."""
+    version = kind.versions.get("kubernetes", DEFAULT_VERSIONS["kubernetes"])
+    store = Store()
+    artifact = store.find("kubectl", version, _ARCHITECTURES.get(platform.machine(), "amd64"))
+    folder = store.root / "tools" / artifact.sha256
+    if not (folder / "kubectl").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        draft = folder / f"draft-{os.getpid()}"
+        with artifact.path.open("rb") as packed, draft.open("wb") as program:
+            zstandard.ZstdDecompressor().copy_stream(packed, program)
+        draft.chmod(0o755)
+        draft.replace(folder / "kubectl")
+    return folder

@@ -1,0 +1,99 @@
+"""The objects that the cluster itself needs, and its addons: one module an addon, applied by the masters.
+
+They are files on the masters like any other, so a plan shows their differences, and a unit applies them, so that it
+needs no way from the admin's machine to the API. Every master does so; server-side apply makes that harmless. What was
+applied and is in no file any more is taken out of the cluster, see templates/addons/apply.sh.
+
+An addon is a module with ``manifests``, ``images`` and, where hosts need more for it, a role of its own; its settings
+are a model in kubeup.cluster.addons.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from kubeup.cluster import Cluster, Node
+from kubeup.cluster.manifests import Object, owned
+from kubeup.cluster.trust import Trust
+from kubeup.components.catalogue import maker
+from kubeup.host.facts import HostFacts
+from kubeup.host.resources import File, Resource, unit
+from kubeup.roles.addons import coredns, metallb, metrics_server, traefik
+from kubeup.roles.common import ROOT, Where
+from kubeup.templates import render, text
+
+WHERE: Where = "masters"
+
+FOLDER = "/etc/kubernetes/addons"
+APPLIED = "/var/lib/kubeup/addons"
+"""On masters: the digest of what was applied last. Without it, it is applied again, whatever the cluster holds."""
+OBJECTS = f"{FOLDER}/objects"
+"""The objects that addons have: a line for each, ADDON KIND NAMESPACE NAME."""
+
+
+class Addon(Protocol):
+    """What a module of this package is."""
+
+    def manifests(self, cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
+        """Its objects as YAML, by the addon's name; none where it is off."""
+
+    def images(self, cluster: Cluster) -> Mapping[str, Sequence[Node]]:
+        """The images its pods are of, by name, each with the nodes where those may run; none when it is off."""
+
+
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik)
+"""All addons, in the order in which they are applied."""
+
+
+def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
+    """What the cluster has of addons, by the addon's name: its objects as YAML."""
+    texts = {"access": render("addons/access.yaml.j2")}
+    for addon in ADDONS:
+        texts |= addon.manifests(cluster, host)
+    return texts
+
+
+def images(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
+    """The images that the addons of this cluster need, on any node or on this one."""
+    found: dict[str, None] = {}
+    for addon in ADDONS:
+        for name, nodes in addon.images(cluster).items():
+            if node is None or node in nodes:
+                found[name] = None
+    return tuple(found)
+
+
+def components(cluster: Cluster) -> tuple[str, ...]:
+    """The components that the addons of this cluster need."""
+    return tuple(dict.fromkeys(maker(name) for name in images(cluster)))
+
+
+def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
+    marked = {name: owned(text, name) for name, text in manifests(cluster, host).items()}
+    # Nodes are the only objects that are not made by it, and so not taken away by it either.
+    nodes = render(
+        "addons/nodes.yaml.j2",
+        nodes=cluster.nodes,
+        labels={n.name: {**n.labels, **n.role_labels, **traefik.labels(cluster, n)} for n in cluster.nodes},
+    )
+    lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
+    files = [
+        File(f"{FOLDER}/nodes.yaml", nodes),
+        *(File(f"{FOLDER}/{name}.yaml", manifest.text) for name, manifest in marked.items()),
+        File(OBJECTS, "".join(lines)),
+    ]
+    program = File(f"{ROOT}/lib/apply-addons", text("addons/apply.sh"), mode=0o755)
+    return [
+        *files,
+        program,
+        # Not waited for: nothing on this host needs it, and it ends when validation can begin.
+        unit(
+            "kubeup-addons.service",
+            render("addons/addons.service.j2", program=program.path),
+            [*files, program],
+            wait=False,
+        ),
+    ]
+
+
+def _line(addon: str, one: Object) -> str:
+    return f"{addon} {one.resource} {one.namespace or 'default'} {one.name}\n"
