@@ -15,10 +15,10 @@ from typing import Literal
 import gevent
 
 from kubeup.checks.etcdctl import Etcdctl
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.kubectl import KUBECTL, Kubectl, cordoned
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.model import Versions
-from kubeup.deploy.drain import CORDONED, DRAIN_TIMEOUT, drain, uncordon, unready_pods, wait_ready
+from kubeup.deploy.drain import DRAIN_TIMEOUT, drain, uncordon, unready_pods, wait_ready
 from kubeup.deploy.run import ROLES, Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError, UpgradeError
 from kubeup.host.converge import is_blob
@@ -234,7 +234,7 @@ class Rolling:
     def _cordoned(self) -> set[str]:
         """The nodes that kubeup has cordoned, now or in a run that was killed."""
         nodes = Kubectl(self.run.cluster, self.run.session).get("nodes")
-        return {node["metadata"]["name"] for node in nodes if CORDONED in node["metadata"].get("annotations", {})}
+        return {node["metadata"]["name"] for node in nodes if cordoned(node)}
 
     def _drain(self, names: Sequence[str], batch: Sequence[str]) -> None:
         """Empty the nodes of pods, where others could take them."""

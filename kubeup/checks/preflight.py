@@ -40,6 +40,7 @@ ADDON_PORTS: Mapping[int, tuple[str, str]] = {
     # port: (which nodes, as the cluster has them, image of the pods that listen there on their host's network)
     80: ("traefik_nodes", "traefik"),
     443: ("traefik_nodes", "traefik"),
+    9180: ("traefik_nodes", "traefik"),
     7472: ("speakers", "metallb-speaker"),
     7946: ("speakers", "metallb-speaker"),
 }

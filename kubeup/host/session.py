@@ -101,9 +101,14 @@ class Session:
         accept_new_host_keys: bool = False,
         observer: Observer | None = None,
         connector: Callable[[Node], tuple[str, dict[str, Any]]] | None = None,
+        connect_timeout: int = CONNECT_TIMEOUT,
     ) -> None:
-        """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``."""
+        """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``.
+
+        ``connect_timeout``: seconds that a host may take to answer.
+        """
         self.cluster = cluster
+        self._connect_timeout = connect_timeout
         self.observer: Observer = observer or Silent()
         self.before_change: Callable[[], None] = lambda: None
         """Called before anything is changed on any host."""
@@ -130,6 +135,7 @@ class Session:
         session.before_change = lambda: None
         session._lock = None
         session._accept = False
+        session._connect_timeout = CONNECT_TIMEOUT
         session._inventory = state.inventory
         session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
         session._node_names = {name: name for name in session._hosts}
@@ -147,7 +153,7 @@ class Session:
         connectors = {host: getattr(host, "connector", None) for host in self._inventory}
         for host in self._inventory:
             host.op_hash_order.clear()
-        config = Config(CONNECT_TIMEOUT=CONNECT_TIMEOUT, PARALLEL=min(len(self._inventory), 100))
+        config = Config(CONNECT_TIMEOUT=self._connect_timeout, PARALLEL=min(len(self._inventory), 100))
         state = State(self._inventory, config, check_for_changes=False)
         for host, connector in connectors.items():
             if connector is not None:

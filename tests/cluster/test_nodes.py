@@ -144,27 +144,6 @@ spec:
 """
 
 
-def test_the_first_master_is_replaced_while_it_is_dead(new_lab: NewLab) -> None:
-    cluster = Cluster(new_lab(roles=["ai", "ai", "ai", "ai"]))
-    cluster.keep(3)
-    cluster.kubeup("up")
-    (first, old), (_, address) = cluster.host(1), cluster.host(4)
-    cluster.kubectl("create", "configmap", "kept", "--from-literal=is=here")
-    docker("kill", f"kubeup-lab-{first}")
-
-    asked = cluster.kubeup("replace-node", first, "--with", f"root@{address}", code=FAILED)
-    assert f"{first} cannot be reached" in asked.err
-    replaced = cluster.kubeup("replace-node", first, "--with", f"root@{address}", "--yes")
-    assert f"The host of {first} was not cleaned." in replaced.err
-
-    node = load(cluster.inventory).node(first)
-    assert (node.host, str(node.address)) == (address, address)
-    assert old not in cluster.inventory.read_text()
-    assert set(cluster.nodes().values()) == {"control-plane,worker"}
-    assert len(cluster.members()) == 3
-    assert cluster.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.is}") == "here"
-
-
 @pytest.mark.slow
 def test_roles_change_there_and_back(new_lab: NewLab) -> None:
     cluster = Cluster(new_lab(roles=["ai", "i", "i"]))
