@@ -5,6 +5,7 @@
 #   make test           lint, unit tests, then clusters on throwaway hosts
 #   make test-all       the same with the slow tests (marker "slow")
 #   make lint | unit    the cheap parts: no root, no hosts
+#   make go-tests       the tests of our own Go programs
 #   make cluster-tests  the others; TESTS="-k destroy" passes on to pytest
 #   make molecule       the scenarios of tests/molecule; SCENARIO=ha is one alone
 #   make components     build or fetch what clusters are made of, into the user's cache
@@ -27,7 +28,7 @@ SCENARIO :=
 # Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
 LIMIT := timeout --foreground --kill-after=90
 
-.PHONY: demo demo-down test test-all lint unit cluster-tests slow-tests molecule components older-components bench clean build-tools engine
+.PHONY: demo demo-down test test-all lint unit go-tests cluster-tests slow-tests molecule components older-components bench clean build-tools engine
 
 demo: build-tools engine components
 	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
@@ -45,8 +46,8 @@ demo-down: .venv/stamp
 	@echo 'The demo is gone. What makes the next one fast stays: the host image and .venv (make clean), and built'
 	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
 
-test: lint unit build-tools engine components older-components cluster-tests
-test-all: lint unit build-tools engine components older-components slow-tests
+test: lint unit go-tests engine components older-components cluster-tests
+test-all: lint unit go-tests engine components older-components slow-tests
 
 lint: .venv/stamp
 	$(LIMIT) 60 $(PYTHON) -m ruff check
@@ -54,13 +55,19 @@ lint: .venv/stamp
 	$(LIMIT) 300 $(PYTHON) -m mypy
 
 unit: .venv/stamp
-	$(LIMIT) 180 $(PYTEST) tests/unit $(TESTS)
+	$(LIMIT) 300 $(PYTEST) tests/unit $(TESTS)
+
+# Each is a module of its own; what they need of others lies in go.sum, and is fetched when they are built.
+go-tests: build-tools
+	for module in $(dir $(wildcard kubeup/components/modules/*/*/*_test.go)); do \
+	    (cd $$module && GOWORK=off GOFLAGS=-mod=readonly $(LIMIT) 300 go test ./...) || exit 1; done
 
 # The trap: fixtures remove their hosts, unless pytest itself was killed.
 cluster-tests: .venv/stamp engine components older-components
-	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 1800 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 2400 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
 slow-tests: .venv/stamp engine components older-components
+	@$(LIMIT) 1200 scripts/prepare vagrant
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
 # As a user of Molecule would: it finds its scenarios by the glob, and its programs on PATH.

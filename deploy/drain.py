@@ -15,13 +15,10 @@ from typing import Any
 
 import gevent
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import CORDONED, Kubectl, condition, cordoned
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.session import failure
-
-CORDONED = "kubeup.dev/cordoned"
-"""An annotation on nodes that kubeup has cordoned: one that a person has cordoned stays so."""
 
 DRAIN_TIMEOUT = 300
 """Seconds that the pods of a node may take to go, when nobody says otherwise."""
@@ -57,7 +54,7 @@ def cordon(run: Run, node: str) -> bool:
     if found is None:
         raise NodeError(f"The cluster {run.cluster.name} has no node {node} (kubectl get nodes).")
     if found["spec"].get("unschedulable"):
-        return CORDONED in found["metadata"].get("annotations", {})
+        return cordoned(found)
     _patch(kubectl, node, {CORDONED: "true"}, unschedulable=True)
     return True
 
@@ -71,7 +68,7 @@ def uncordon(run: Run, node: str) -> bool:
     found = kubectl.node(node)
     if found is None:
         return False
-    if CORDONED not in found["metadata"].get("annotations", {}):
+    if not cordoned(found):
         return not found["spec"].get("unschedulable", False)
     _patch(kubectl, node, {CORDONED: None}, unschedulable=None)
     return True
@@ -282,7 +279,7 @@ def _not_ready(kubectl: Kubectl, node: str, version: str, ignoring: Collection[s
     if not output.ok:
         wrong.append(f"its kubelet does not answer: {output.stderr.strip()}")
     status = nodes[0]["status"]
-    ready = _condition(status, "Ready")
+    ready = condition(status, "Ready")
     if ready.get("status") != "True":
         wrong.append(f"the node is not Ready: {ready.get('message', 'its kubelet has never reported')}")
     runs = status.get("nodeInfo", {}).get("kubeletVersion", "")
@@ -304,10 +301,6 @@ def _documents(text: str) -> list[dict[str, Any]]:
     return documents
 
 
-def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
-    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
-
-
 def _unready(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Pods that are to run and are not ready: not those that have ended, or are being deleted."""
     return {
@@ -315,7 +308,7 @@ def _unready(pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         for pod in pods
         if "deletionTimestamp" not in pod["metadata"]
         and pod["status"].get("phase") not in ("Succeeded", "Failed")
-        and _condition(pod["status"], "Ready").get("status") != "True"
+        and condition(pod["status"], "Ready").get("status") != "True"
     }
 
 
@@ -327,7 +320,7 @@ def _state(pod: Mapping[str, Any]) -> str:
             detail = container.get("state", {}).get(kind)
             if detail and detail.get("reason") != "Completed":
                 return f"{container['name']} is {detail.get('reason', kind)} {detail.get('message', '')}".strip()
-    for condition in status.get("conditions", []):
-        if condition["status"] != "True" and condition.get("message"):
-            return str(condition["message"])
+    for told in status.get("conditions", []):
+        if told["status"] != "True" and told.get("message"):
+            return str(told["message"])
     return str(status.get("phase", "unknown"))

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from kubeup.checks import apis
 from kubeup.checks.etcdctl import Etcdctl
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import Kubectl, cordoned, ready
 from kubeup.checks.preflight import preflight
 from kubeup.cluster import skew
 from kubeup.cluster.model import Versions
 from kubeup.deploy import snapshots
-from kubeup.deploy.drain import CORDONED, DRAIN_TIMEOUT
+from kubeup.deploy.drain import DRAIN_TIMEOUT
 from kubeup.deploy.phases import Validate
 from kubeup.deploy.rolling import Rolling, plan_of, unavailable
 from kubeup.deploy.run import PREVIOUS, Previous, Run
@@ -44,7 +44,7 @@ def upgrade(run: Run, options: Options, note: Note) -> bool:
     before = _before(run)
     begun = _begun(run, before)
     _refuse([*_options(run, options), *_strangers(run), *skew.problems(run.running, _by_component(target))])
-    cordoned = _refuse_unhealthy(run, begun)
+    emptied = _refuse_unhealthy(run, begun)
     minor_changes = skew.minor_of(before.kubernetes) != skew.minor_of(target.kubernetes)
     if minor_changes and not begun:
         _refuse(_deprecated(run, options.force))
@@ -52,7 +52,7 @@ def upgrade(run: Run, options: Options, note: Note) -> bool:
         # Before the difference is asked for: these programs stay on the hosts.
         run.previous = Previous(before, target, tuple(apis.served(run.cluster, run.session)))
     preflight(run.cluster, run.readings, run.changes, run.vault)
-    if not cordoned and not any(run.changes.values()) and run.validated:
+    if not emptied and not any(run.changes.values()) and run.validated:
         return False
     run.session.observer.say(_headline(run, before, target))
     rolling = Rolling(run, before, options.drain_timeout, options.force)
@@ -217,16 +217,12 @@ def _refuse_unhealthy(run: Run, begun: set[str]) -> set[str]:
             run, f"The API does not answer; going on where an earlier run was, with {', '.join(sorted(masters_begun))}."
         )
         return set()
-    cordoned = {n["metadata"]["name"] for n in nodes if CORDONED in n["metadata"].get("annotations", {})}
-    ready = {
-        node["metadata"]["name"]
-        for node in nodes
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions", []))
-    }
+    emptied = {node["metadata"]["name"] for node in nodes if cordoned(node)}
+    fine = {node["metadata"]["name"] for node in nodes if ready(node) == "True"}
     problems = [
         Problem(node.name, "is not Ready", f"see: kubectl describe node {node.name}")
         for node in run.cluster.nodes
-        if node.name not in ready | begun | cordoned
+        if node.name not in fine | begun | emptied
     ]
     problems += [
         Problem(
@@ -238,7 +234,7 @@ def _refuse_unhealthy(run: Run, begun: set[str]) -> set[str]:
         if not member.healthy and member.name not in begun
     ]
     _refuse(problems)
-    return cordoned
+    return emptied
 
 
 def _deprecated(run: Run, force: bool) -> list[Problem]:

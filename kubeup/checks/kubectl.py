@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from kubeup.cluster import Cluster
@@ -20,6 +21,25 @@ NO_API = re.compile(
     r"|/etc/kubernetes/admin\.conf: no such file",
     re.MULTILINE,
 )
+
+
+CORDONED = "kubeup.dev/cordoned"
+"""An annotation on nodes that kubeup has cordoned: one that a person has cordoned stays so."""
+
+
+def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
+    """The condition of that type in an object's status; empty where nobody has reported one."""
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+
+
+def ready(node: Mapping[str, Any]) -> str:
+    """What a Node's condition Ready says: True, False or Unknown (its kubelet has not reported for a while)."""
+    return str(condition(node["status"], "Ready").get("status", "Unknown"))
+
+
+def cordoned(node: Mapping[str, Any]) -> bool:
+    """Whether it was kubeup that cordoned a Node."""
+    return CORDONED in node["metadata"].get("annotations", {})
 
 
 class Kubectl:

@@ -28,6 +28,9 @@ AcceptNew = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
+LIVING_TIMEOUT = 5
+"""Seconds that a host may take to answer where those that do are enough: a dead one shall not keep people waiting."""
+
 Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on the hosts too.")]
 
 
@@ -66,10 +69,11 @@ def connected(
     from kubeup.cluster import load
     from kubeup.deploy.run import Run
     from kubeup.errors import HostFailure, HostsFailed
-    from kubeup.host.session import Session
+    from kubeup.host.session import CONNECT_TIMEOUT, Session
 
     cluster = load(inventory_path(inventory))
-    with Session(cluster, accept_new_host_keys=accept_new, observer=display) as session:
+    patience = LIVING_TIMEOUT if living else CONNECT_TIMEOUT
+    with Session(cluster, accept_new_host_keys=accept_new, observer=display, connect_timeout=patience) as session:
         silent: list[HostFailure] = []
         scope = None
         if masters_alive:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable, Container
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from kubeup.checks.etcdctl import Etcdctl
-from kubeup.checks.kubectl import KUBECTL, Kubectl
+from kubeup.checks.kubectl import KUBECTL, ready
 from kubeup.cli.display import age
 from kubeup.cluster import Node, api_endpoint
+from kubeup.deploy.certificates import held
 from kubeup.deploy.run import Run
 from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
-from kubeup.host.difference import validity
-from kubeup.host.resources import Blob, Certificate
-from kubeup.host.session import Output
+from kubeup.host.resources import Blob
 from kubeup.roles.common import versions_in_use
 
 DAY = 24 * 3600
@@ -26,33 +28,38 @@ _STATES = {"True": "Ready", "False": "NotReady", "Unknown": "NotReady"}
 
 def gather(run: Run) -> dict[str, Any]:
     """Everything that `kubeup status` shows, as data."""
-    kubectl = Kubectl(run.cluster, run.session)
-    try:
-        ready = {
-            item["metadata"]["name"]: next(
-                (c["status"] for c in item["status"].get("conditions", []) if c["type"] == "Ready"), "Unknown"
-            )
-            for item in kubectl.get("nodes")
-        }
-    except HostsFailed:
-        ready = {}
+    members = run.cluster.members
+    # All at once: what is dead costs each of them its whole time limit.
+    questions: dict[str, Callable[[], Any]] = {
+        "masters": lambda: _ask_masters(run),
+        "unhealthy": lambda: _unhealthy(run),
+        "certificates": lambda: _certificates(run),
+        "snapshots": lambda: newest(run.session, [host.name for host in members if host in run.nodes]),
+    }
+    answers: dict[str, Any] = run.session.side_by_side(questions, lambda question: questions[question]())
+    for answer in answers.values():
+        if isinstance(answer, Exception):
+            raise answer
+    conditions: dict[str, str] = next((nodes for _, nodes in answers["masters"].values() if nodes), {})
     known = {node.name for node in run.cluster.nodes}
     return {
         "cluster": run.cluster.name,
         "api": api_endpoint(run.cluster),
         "dns": str(run.cluster.dns_ip),
-        "masters": _masters(run),
+        "masters": _masters(run, {name for name, (serves, _) in answers["masters"].items() if serves}),
         "etcd": {
-            "members": len(run.cluster.members),
-            "reachable": sum(member in run.nodes for member in run.cluster.members),
-            "unhealthy": _unhealthy(run),
+            "members": len(members),
+            "reachable": sum(member in run.nodes for member in members),
+            "unhealthy": answers["unhealthy"],
         },
-        "snapshots": newest(run.session, [host.name for host in run.cluster.members if host in run.nodes]),
+        "snapshots": answers["snapshots"],
         "nodes": [
-            _node(run, node.name, ready) if node in run.nodes else _silent_node(run, node, ready)
+            _node(run, node.name, conditions, answers["certificates"])
+            if node in run.nodes
+            else _silent_node(run, node, conditions)
             for node in run.cluster.hosts
         ],
-        "not_in_the_inventory": sorted(ready.keys() - known),
+        "not_in_the_inventory": sorted(conditions.keys() - known),
     }
 
 
@@ -71,17 +78,38 @@ def _unhealthy(run: Run) -> dict[str, str]:
     }
 
 
-def _masters(run: Run) -> list[dict[str, Any]]:
+_ASK = f"""
+kubectl() {{ {KUBECTL} --request-timeout=4s "$@"; }}
+kubectl get nodes -o json
+kubectl get --raw /readyz >/dev/null
+"""
+
+
+def _ask_masters(run: Run) -> dict[str, tuple[bool, dict[str, str]]]:
+    """Of each master that can be reached: whether its apiserver is ready, and what that says of each node's readiness.
+
+    Each is asked, not the first that answers: one that hangs would be waited for before another is.
+    """
+
+    def ask(name: str) -> tuple[bool, dict[str, str]]:
+        output = run.session.shell(name, _ASK, timeout=10)
+        try:
+            nodes = {item["metadata"]["name"]: ready(item) for item in json.loads(output.stdout)["items"]}
+        except ValueError:
+            nodes = {}
+        return output.ok, nodes
+
+    answers = run.session.side_by_side([master.name for master in run.masters], ask)
+    return {name: answer for name, answer in answers.items() if not isinstance(answer, Exception)}
+
+
+def _masters(run: Run, ready: Container[str]) -> list[dict[str, Any]]:
     """Which masters' apiservers are ready, and which of them has the address for clients outside."""
-    script = f"{KUBECTL} --request-timeout=5s get --raw /readyz"
-    answers = run.session.side_by_side(
-        [master.name for master in run.masters], lambda name: run.session.shell(name, script, timeout=15)
-    )
     address = run.cluster.api.address
     return [
         {
             "name": master.name,
-            "ready": isinstance(answer := answers.get(master.name), Output) and answer.ok,
+            "ready": master.name in ready,
             "has_address": address is not None
             and master in run.masters
             and run.readings[master.name].facts.device_of(address) is not None,
@@ -106,16 +134,19 @@ def _silent_node(run: Run, node: Node, ready: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
+def _certificates(run: Run) -> dict[str, dict[str, str]]:
+    """Until when each certificate that lies on each node is valid, by its path; those of authorities left out."""
+    found: dict[str, dict[str, str]] = {}
+    with suppress(HostsFailed):
+        for one in held(run):
+            if not one.authority:
+                found.setdefault(one.host, {})[one.path] = one.end.strftime("%Y-%m-%d")
+    return found
+
+
+def _node(run: Run, name: str, ready: dict[str, str], certificates: dict[str, dict[str, str]]) -> dict[str, Any]:
     node, reading = run.cluster.node(name), run.readings[name]
     desired = [resource for _, resource in run.desired(name).values()]
-    certificates = {
-        resource.path: int(validity(reading.record[resource.key])[1])
-        for resource in desired
-        if isinstance(resource, Certificate)
-        and resource.key in reading.record
-        and " " in reading.record[resource.key].have
-    }
     versions = {program: version for program, (_, version) in versions_in_use(reading.links).items()}
     return {
         "name": name,
@@ -130,9 +161,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
             }
             for unit, state in sorted(reading.units.items())
         },
-        "certificates": {
-            path: datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d") for path, end in sorted(certificates.items())
-        },
+        "certificates": dict(sorted(certificates.get(name, {}).items())),
         "components": len([resource for resource in desired if isinstance(resource, Blob)]),
     }
 

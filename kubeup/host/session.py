@@ -33,7 +33,7 @@ from kubeup.host.difference import Change
 from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
-from kubeup.host.transfer import OUTPUT, exchange
+from kubeup.host.transfer import BROKEN, OUTPUT, broke, exchange
 from kubeup.observer import Observer, Silent
 
 # pyinfra logs every failure as it happens; here they are gathered and told once, with their host and command.
@@ -101,9 +101,14 @@ class Session:
         accept_new_host_keys: bool = False,
         observer: Observer | None = None,
         connector: Callable[[Node], tuple[str, dict[str, Any]]] | None = None,
+        connect_timeout: int = CONNECT_TIMEOUT,
     ) -> None:
-        """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``."""
+        """``connector`` gives another pyinfra name and data for a node than SSH, as tests do with ``@fake``.
+
+        ``connect_timeout``: seconds that a host may take to answer.
+        """
         self.cluster = cluster
+        self._connect_timeout = connect_timeout
         self.observer: Observer = observer or Silent()
         self.before_change: Callable[[], None] = lambda: None
         """Called before anything is changed on any host."""
@@ -130,6 +135,7 @@ class Session:
         session.before_change = lambda: None
         session._lock = None
         session._accept = False
+        session._connect_timeout = CONNECT_TIMEOUT
         session._inventory = state.inventory
         session._hosts = {node.name: state.inventory.get_host(node.name) for node in cluster.hosts}
         session._node_names = {name: name for name in session._hosts}
@@ -147,7 +153,7 @@ class Session:
         connectors = {host: getattr(host, "connector", None) for host in self._inventory}
         for host in self._inventory:
             host.op_hash_order.clear()
-        config = Config(CONNECT_TIMEOUT=CONNECT_TIMEOUT, PARALLEL=min(len(self._inventory), 100))
+        config = Config(CONNECT_TIMEOUT=self._connect_timeout, PARALLEL=min(len(self._inventory), 100))
         state = State(self._inventory, config, check_for_changes=False)
         for host, connector in connectors.items():
             if connector is not None:
@@ -194,6 +200,7 @@ class Session:
             client = getattr(host.connector, "client", None)
             if client is not None:
                 _notice_silence(client.get_transport())
+                _tell_broken(host.connector)
 
         outcome = self.side_by_side(names, connect_to)
         return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
@@ -271,8 +278,8 @@ class Session:
             succeeded, output = host.run_shell_command(command, **command.connector_arguments)
         except TimeoutError:
             return Output("", f"no answer within {timeout:.0f} s", None)
-        except (OSError, SSHException, EOFError, PyinfraError) as error:
-            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        except (*BROKEN, PyinfraError) as error:
+            return Output("", broke(error), None)
         stderr, code = split_exit_code(output.stderr_lines)
         # No code is printed on success; it did not succeed then only when the connection broke.
         return Output(output.stdout, "\n".join(stderr), 0 if succeeded and code is None else code)
@@ -303,8 +310,8 @@ class Session:
             stdout, stderr, code = exchange(client, privileged(script, *arguments), source, sink, timeout)
         except TimeoutError:
             return Output("", f"nothing moved for {timeout:.0f} s", None)
-        except (OSError, SSHException, EOFError) as error:
-            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        except BROKEN as error:
+            return Output("", broke(error), None)
         lines, _ = split_exit_code(stderr.splitlines())
         return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
@@ -415,6 +422,19 @@ class Session:
             what = "sending components (kubeup-receive)"
         output = Output("", "\n".join(lines) or "the connection broke", code)
         return failure(name, f"{title}: {what}", output)
+
+
+def _tell_broken(connector: Any) -> None:
+    """Let a command whose connection breaks fail as pyinfra expects it: EOFError it would let through."""
+    run = connector.run_shell_command
+
+    def run_shell_command(*arguments: Any, **options: Any) -> Any:
+        try:
+            return run(*arguments, **options)
+        except EOFError as error:
+            raise SSHException("the other side closed it") from error
+
+    connector.run_shell_command = run_shell_command
 
 
 def _notice_silence(transport: Transport) -> None:

@@ -8,7 +8,9 @@ units=$(awk -F'\t' '$1=="unit" {print $2}' /var/lib/kubeup/record | sort -u)
 look() { systemctl show -p Id,ActiveState,NRestarts,ActiveEnterTimestampMonotonic $units |
     awk -F= -v now="$(awk '{printf "%.0f", $1 * 1000000}' /proc/uptime)" '
     function out() {
-        young = v["NRestarts"] > 0 && now - v["ActiveEnterTimestampMonotonic"] < 5000000
+        young = v["NRestarts"] > 2 && now - v["ActiveEnterTimestampMonotonic"] < 5000000
+        # The addons may take minutes to come and go, which another check waits for.
+        if (v["Id"] == "kubeup-addons.service" && v["ActiveState"] == "activating") delete v["Id"]
         if ("Id" in v && (v["ActiveState"] != "active" || young)) print v["Id"], v["ActiveState"]
         split("", v)
     }
@@ -19,6 +21,6 @@ while bad=$(look); [ -n "$bad" ]; do
     sleep 0.5
 done
 [ -n "$bad" ] || exit 0
-printf '%s\n' "$bad" | awk '{print "unit", $1}'
+printf '%s\n' "${stopped:-$bad}" | awk '{print "unit", $1}'
 df -Pk / /var/log /var/lib/etcd /var/lib/kubelet /var/lib/containerd 2>/dev/null |
     awk 'NR > 1 && $4 < 65536 {print "full", $6}' | sort -u

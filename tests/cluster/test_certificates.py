@@ -11,20 +11,15 @@ import pytest
 
 from .conftest import NewLab
 from .load import Client, Ledger, api_client, web_client
-from .support import DIFFERENT, OK, PROBE_IMAGE, Deployed, eventually, starting
+from .support import DIFFERENT, OK, PROBE_IMAGE, Deployed, deployment, eventually, starting
+
+POD = f"""
+automountServiceAccountToken: false
+containers: [{{name: web, image: "{PROBE_IMAGE}", imagePullPolicy: IfNotPresent}}]
+"""
 
 WEB = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web, namespace: default}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      automountServiceAccountToken: false
-      containers: [{{name: web, image: "{PROBE_IMAGE}", imagePullPolicy: IfNotPresent}}]
+{deployment("web", 2, POD)}
 ---
 apiVersion: v1
 kind: Service
@@ -42,13 +37,6 @@ class Certified(Deployed):
     whole: float | None = None
     """How long it takes to replace all of its authorities, in seconds."""
 
-    def serial(self, name: str, port: int) -> str:
-        """The serial of the certificate that a server on a host shows."""
-        script = (
-            f"echo | timeout 5 openssl s_client -connect 127.0.0.1:{port} 2>/dev/null | openssl x509 -noout -serial"
-        )
-        return self.on(name, script)
-
     def shown(self, code: int | None = OK) -> list[dict[str, object]]:
         found: list[dict[str, object]] = self.kubeup("certs", "show", "--json", code=code).json()
         return found
@@ -65,63 +53,6 @@ class Certified(Deployed):
     def authorities(self) -> set[str]:
         """What `certs show` calls the authorities that are trusted anywhere."""
         return {str(c["issuer"]) for c in self.shown(code=None) if c["authority"]}
-
-
-@pytest.fixture(scope="module")
-def single(new_lab: NewLab) -> Certified:
-    cluster = Certified(new_lab(roles=["ai"]))
-    cluster.kubeup("up")
-    return cluster
-
-
-def test_every_certificate_is_shown_and_a_renewed_one_restarts_nobody_who_reads_it_again(single: Certified) -> None:
-    """The one for `make test`: what the exit code says, and who is restarted."""
-    shown = single.shown()
-    assert {"apiserver", "etcd/peer", "kubelet", "kubelet-server", "ca", "etcd-ca"} <= {str(c["name"]) for c in shown}
-    assert all(c["days_left"] in (364, 365) for c in shown if not c["authority"])
-    before, serials = single.starts(single.master), [single.serial(single.master, p) for p in (6443, 2379)]
-    single.kubeup("certs", "renew", "apiserver", "etcd/server", "controller-manager")
-    assert single.restarted(single.master, before) == set()
-    after = eventually(lambda: [single.serial(single.master, p) for p in (6443, 2379)], seconds=1)
-    assert all(old != new for old, new in zip(serials, after, strict=True))
-    single.kubeup("certs", "renew", "kubelet-server")  # which the kubelet renews by itself, and so does not look at
-    assert single.restarted(single.master, before) == {"kubelet.service"}
-    assert single.differences() == {}
-
-
-def ask_for_certificate(cluster: Certified, name: str, dns: str, address: str) -> None:
-    """Ask for a serving certificate as the kubelet of the cluster's master."""
-    script = """
-cd /tmp
-openssl req -new -newkey rsa:2048 -nodes -keyout k -subj "/O=system:nodes/CN=system:node:$2" \
-    -addext "subjectAltName=DNS:$3,IP:$4" -out r 2>/dev/null
-kubectl --kubeconfig /etc/kubernetes/kubelet.conf create -f - <<END
-apiVersion: certificates.k8s.io/v1
-kind: CertificateSigningRequest
-metadata: {name: $1}
-spec:
-  signerName: kubernetes.io/kubelet-serving
-  usages: [digital signature, server auth]
-  request: $(base64 -w0 <r)
-END
-rm k r
-"""
-    cluster.on(cluster.master, script, name, cluster.master, dns, address)
-
-
-def test_a_kubelet_gets_certificates_for_its_own_names_alone(single: Certified) -> None:
-    own = single.address(single.master)
-    ask_for_certificate(single, "own", single.master, own)
-    ask_for_certificate(single, "address", single.master, "10.9.9.9")
-    ask_for_certificate(single, "name", "kubernetes.default.svc", own)
-
-    def told(name: str) -> tuple[list[str], bool]:
-        status = json.loads(single.kubectl("get", "csr", name, "-o", "json"))["status"]
-        return [c["type"] for c in status.get("conditions", [])], "certificate" in status
-
-    assert eventually(lambda: told("own") == (["Approved"], True)), told("own")
-    assert eventually(lambda: told("address")[0]), "nobody has decided"
-    assert [told("address"), told("name")] == [(["Denied"], False), (["Denied"], False)]
 
 
 def replace_setting(cluster: Certified, old: str, new: str) -> None:

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from kubeup.cluster import load
+from kubeup.cluster.editing import without_nodes
+
 from .conftest import NewLab
 from .load import Client, Ledger, api_client, web_client
-from .snapshot import Snapshot, assert_as_before, take_all
+from .snapshot import Snapshot, changes, take, take_all
 from .support import Deployed, eventually
 
 LONGEST_OUTAGE = 10.0
@@ -44,12 +47,17 @@ ETCDCTL = "etcdctl --cacert=/etc/etcd/ca.crt --cert=/etc/etcd/root.crt --key=/et
 
 
 class Several(Deployed):
-    """A cluster of three masters with a virtual address."""
+    """A cluster of three masters with a virtual address, and a host to spare."""
 
     before: dict[str, Snapshot]
     address: str  # type: ignore[assignment]  # the virtual one
     kubeconfig: str
     port: int
+
+    @property
+    def names(self) -> list[str]:
+        """The masters. The lab has one more host, to spare."""
+        return [node.name for node in self.lab.nodes[:3]]
 
     def holder(self) -> str:
         """The host that has the virtual address now, "" when none or more than one."""
@@ -84,7 +92,8 @@ READY = (
 
 @pytest.fixture(scope="module")
 def ha(new_lab: NewLab) -> Several:
-    lab = new_lab(roles=["ai", "ai", "ai"])
+    lab = new_lab(roles=["ai", "ai", "ai", "ai"])
+    without_nodes(lab.inventory, [lab.nodes[3].name]).write()
     cluster = Several(lab)
     cluster.address = f"{lab.nodes[0].address.rpartition('.')[0]}.250"
     inventory = lab.inventory.read_text()
@@ -131,7 +140,7 @@ class Watched:
 def watched(ha: Several, say: Callable[[str], None]) -> Iterator[Watched]:
     """Clients that ask throughout a test; at its end every acknowledged write must be there."""
     assert eventually(ha.is_well, 60, 1)
-    urls = {node.name: f"http://{node.address}:{ha.port}/" for node in ha.lab.nodes}
+    urls = {name: f"http://{ha.lab.node(name).address}:{ha.port}/" for name in ha.names}
     name = f"ledger-{secrets.token_hex(3)}"
     with contextlib.ExitStack() as stack:
         ledger = Ledger(stack.enter_context(api_client(ha.kubeconfig)), name)
@@ -332,6 +341,25 @@ def test_without_the_virtual_address_again(ha: Several) -> None:
     assert ha.differences() == {}
 
 
+def test_the_first_master_is_replaced_while_it_is_dead(ha: Several) -> None:
+    first, living, spare = ha.names[0], ha.names[1], ha.lab.nodes[3]
+    ha.ask(living, "create", "configmap", "kept", "--from-literal=is=here")
+    ha.lab.stop(first)
+    replaced = ha.kubeup("replace-node", first, "--with", f"root@{spare.address}", "--yes")
+    assert f"The host of {first} was not cleaned." in replaced.err
+
+    node = load(ha.lab.inventory).node(first)
+    assert (node.host, str(node.address)) == (spare.address, spare.address)
+    assert ha.lab.node(first).address not in ha.lab.inventory.read_text()
+    nodes = json.loads(ha.ask(living, "get", "nodes", "-l", "node-role.kubernetes.io/control-plane", "-o", "json"))
+    addresses = {n["metadata"]["name"]: n["status"]["addresses"][0]["address"] for n in nodes["items"]}
+    assert addresses == {name: ha.lab.node(name).address for name in ha.names} | {first: spare.address}
+    members = json.loads(ha.on(living, f"{ETCDCTL} member list -w json"))["members"]
+    assert [member.get("isLearner", False) for member in members] == [False] * 3
+    assert ha.ask(living, "get", "configmap", "kept", "-o", "jsonpath={.data.is}") == "here"
+
+
 def test_zz_destroyed_without_a_trace(ha: Several) -> None:
     ha.kubeup("destroy", "--yes")
-    assert_as_before(ha.lab, ha.before)
+    for node in ha.lab.nodes[1:]:  # the first is dead
+        assert changes(ha.before[node.name], take(ha.lab, node.name)) == []

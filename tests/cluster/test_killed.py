@@ -91,7 +91,7 @@ def test_a_network_that_swallows_everything(single: Victim) -> None:
     single.up()
 
 
-@pytest.mark.parametrize("part", [0.45, 0.7])
+@pytest.mark.parametrize("part", [pytest.param(0.45, marks=pytest.mark.slow), 0.7])
 def test_up_goes_on_where_one_was_killed(single: Victim, part: float) -> None:
     _kill_and_go_on(single, part)
 
@@ -102,9 +102,14 @@ def test_up_goes_on_where_one_was_killed_on_three_hosts(three: Victim, part: flo
     _kill_and_go_on(three, part)
 
 
-def test_killed_again_and_again(single: Victim) -> None:
-    """Each run gets a little further, or not: none is confused by the ones before it."""
+def test_interrupted_then_killed_again_and_again(single: Victim) -> None:
+    """An interrupted one says so in one line. Each later run gets a little further, or not: none is confused."""
     single.gone()
+    running = starting("up", inventory=single.lab.inventory)
+    stopped = running.after(single.whole * 0.3).signal(signal.SIGINT)
+    assert stopped.code == INTERRUPTED, stopped
+    assert "Traceback" not in stopped.text, stopped
+    assert stopped.err.splitlines()[-1].startswith("Interrupted."), stopped
     for part in (0.05, 0.1, 0.15, 0.2):
         killed = starting("up", inventory=single.lab.inventory).after(single.whole * part).signal(signal.SIGKILL)
         assert killed.code == -signal.SIGKILL, killed
@@ -123,13 +128,3 @@ def test_destroy_after_a_killed_up_leaves_nothing(single: Victim) -> None:
     starting("up", inventory=single.lab.inventory).after(single.whole * 0.5).signal(signal.SIGKILL)
     single.gone()
     assert_as_before(single.lab, single.before)
-
-
-def test_interrupted_up_says_so_in_one_line_and_goes_on(single: Victim) -> None:
-    single.gone()
-    running = starting("up", inventory=single.lab.inventory)
-    stopped = running.after(single.whole * 0.3).signal(signal.SIGINT)
-    assert stopped.code == INTERRUPTED, stopped
-    assert "Traceback" not in stopped.text, stopped
-    assert stopped.err.splitlines()[-1].startswith("Interrupted."), stopped
-    single.up()

@@ -175,6 +175,7 @@ def _kill_when(running: Running, seen: Any) -> Any:
     return running.signal(signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_etcd_on_a_host_of_its_own(new_lab: NewLab) -> None:
     lab = new_lab(roles=["etcd", "ai"])
     cluster = Deployed(lab)

@@ -16,7 +16,7 @@ from kubeup.host.session import Session
 
 from .conftest import NewLab
 from .snapshot import Snapshot, changes, take
-from .support import FAILED, OK, PROBE_IMAGE, USAGE, Deployed, eventually, starting
+from .support import FAILED, OK, PROBE_IMAGE, USAGE, Deployed, deployment, eventually, starting
 
 
 class Cluster(Deployed):
@@ -129,40 +129,12 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     assert "Traceback" not in workers.kubeup("remove-node", name).text
 
 
-ON_SSD = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      nodeSelector: {{disk: ssd}}
-      containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
+POD = f"""
+nodeSelector: {{disk: ssd}}
+containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
 """
 
-
-def test_the_first_master_is_replaced_while_it_is_dead(new_lab: NewLab) -> None:
-    cluster = Cluster(new_lab(roles=["ai", "ai", "ai", "ai"]))
-    cluster.keep(3)
-    cluster.kubeup("up")
-    (first, old), (_, address) = cluster.host(1), cluster.host(4)
-    cluster.kubectl("create", "configmap", "kept", "--from-literal=is=here")
-    docker("kill", f"kubeup-lab-{first}")
-
-    asked = cluster.kubeup("replace-node", first, "--with", f"root@{address}", code=FAILED)
-    assert f"{first} cannot be reached" in asked.err
-    replaced = cluster.kubeup("replace-node", first, "--with", f"root@{address}", "--yes")
-    assert f"The host of {first} was not cleaned." in replaced.err
-
-    node = load(cluster.inventory).node(first)
-    assert (node.host, str(node.address)) == (address, address)
-    assert old not in cluster.inventory.read_text()
-    assert set(cluster.nodes().values()) == {"control-plane,worker"}
-    assert len(cluster.members()) == 3
-    assert cluster.kubectl("get", "configmap", "kept", "-o", "jsonpath={.data.is}") == "here"
+ON_SSD = deployment("web", 2, POD)
 
 
 @pytest.mark.slow

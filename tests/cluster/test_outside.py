@@ -18,59 +18,59 @@ import pytest
 
 from .conftest import NewLab
 from .load import web_client
-from .support import Deployed, eventually
+from .support import PROBE_IMAGE, Deployed, eventually
 
 LONGEST_OUTAGE = 10.0
 """Seconds, from the issue that asked for this: the longest that an address may stay unanswered when its node dies."""
 
-OBJECTS = """
+OBJECTS = f"""
 # One on each node, so that every node can answer by itself.
 apiVersion: apps/v1
 kind: DaemonSet
-metadata: {name: web}
+metadata: {{name: web}}
 spec:
-  selector: {matchLabels: {app: web}}
+  selector: {{matchLabels: {{app: web}}}}
   template:
-    metadata: {labels: {app: web}}
+    metadata: {{labels: {{app: web}}}}
     spec:
       containers:
       - name: web
-        image: "kubeup.local/probe:1.1.0"
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1}
+        image: "{PROBE_IMAGE}"
+        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
 ---
 # In an ingress controller's place.
 apiVersion: apps/v1
 kind: DaemonSet
-metadata: {name: door}
+metadata: {{name: door}}
 spec:
-  selector: {matchLabels: {app: door}}
+  selector: {{matchLabels: {{app: door}}}}
   template:
-    metadata: {labels: {app: door}}
+    metadata: {{labels: {{app: door}}}}
     spec:
       hostNetwork: true
       terminationGracePeriodSeconds: 1
       containers:
-      - {name: door, image: "kubeup.local/probe:1.1.0", args: [--listen, ":80"], securityContext: {runAsUser: 0}}
+      - {{name: door, image: "{PROBE_IMAGE}", args: [--listen, ":80"], securityContext: {{runAsUser: 0}}}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: inside}
-spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+metadata: {{name: inside}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: headless}
-spec: {clusterIP: None, selector: {app: web}, ports: [{port: 8080}]}
+metadata: {{name: headless}}
+spec: {{clusterIP: None, selector: {{app: web}}, ports: [{{port: 8080}}]}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: elsewhere}
-spec: {type: ExternalName, externalName: inside.default.svc.cluster.local}
+metadata: {{name: elsewhere}}
+spec: {{type: ExternalName, externalName: inside.default.svc.cluster.local}}
 ---
 apiVersion: v1
 kind: Service
-metadata: {name: port}
-spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
+metadata: {{name: port}}
+spec: {{type: NodePort, selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
 """
 BALANCED = """
 apiVersion: v1

@@ -1,8 +1,12 @@
 """What `kubeup status` says of several masters, and of hosts that do not answer."""
 
+import json
 from typing import Any
 
-from kubeup.cli.status import as_text
+from kubeup.cli import status
+from kubeup.cli.status import as_text, gather
+from kubeup.deploy.run import Run
+from kubeup.host.session import Output
 
 
 def node(name: str, role: str = "ai", **more: Any) -> dict[str, Any]:
@@ -73,3 +77,35 @@ def test_a_member_that_is_not_healthy_is_named() -> None:
     many["etcd"]["unhealthy"] = {"n3": "context deadline exceeded"}
     said = "etcd: 2 of 3 members are healthy; n3 is not (context deadline exceeded) (see kubeup etcd status)"
     assert said in as_text(many).splitlines()
+
+
+def test_what_hangs_is_asked_side_by_side(world: Any, monkeypatch: Any) -> None:
+    """Every master is asked, and none of it waits for the rest: of a dead one it would be the sum of all limits."""
+    cluster = world.cluster("ai ai ai")
+    nodes = [
+        {"metadata": {"name": name}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        for name in ("n2", "n3", "old")
+    ]
+    together: list[list[str]] = []
+
+    class Session:
+        before_change = None
+
+        def side_by_side(self, names: Any, function: Any) -> dict[str, Any]:
+            together.append(list(names))
+            return {name: function(name) for name in together[-1]}
+
+        def shell(self, name: str, script: str, timeout: float = 60) -> Output:
+            assert timeout <= 10 or "find " in script
+            return Output(json.dumps({"items": nodes}), "", 0) if name == "n3" else Output("", "no answer", None)
+
+    run = Run(cluster, Session(), scope=frozenset({"n2", "n3"}))  # type: ignore[arg-type]
+    monkeypatch.setattr(status, "_unhealthy", lambda run: {})
+    monkeypatch.setattr(status, "_certificates", lambda run: {})
+    monkeypatch.setattr(status, "_node", lambda run, name, ready, certificates: ready.get(name))
+    run.readings = {name: world.holding({}, world.facts) for name in ("n2", "n3")}
+    found = gather(run)
+    assert together[:2] == [["masters", "unhealthy", "certificates", "snapshots"], ["n2", "n3"]]
+    assert [master["ready"] for master in found["masters"]] == [False, False, True]
+    assert (found["nodes"][1:], found["nodes"][0]["ready"]) == (["True", "True"], "unknown")
+    assert found["not_in_the_inventory"] == ["old"]

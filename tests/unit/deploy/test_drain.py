@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from kubeup.checks.kubectl import CORDONED
 from kubeup.deploy import drain as drain_module
-from kubeup.deploy.drain import CORDONED, blockers, cordon, drain, refusals, uncordon, without_controller
 from kubeup.deploy.drain import _documents as documents
 from kubeup.deploy.drain import _not_ready as not_ready
+from kubeup.deploy.drain import blockers, cordon, drain, refusals, uncordon, without_controller
 from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.session import Output
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeup.checks.kubectl import CORDONED
 from kubeup.cluster import skew
 from kubeup.deploy import rolling as rolling_module
 from kubeup.deploy import upgrade as module
@@ -262,7 +263,7 @@ def make(world: Any, monkeypatch: Any) -> Callable[[str], World]:
                     {
                         "metadata": {
                             "name": name,
-                            "annotations": {rolling_module.CORDONED: ""} if name in made.cordoned else {},
+                            "annotations": {CORDONED: ""} if name in made.cordoned else {},
                         },
                         "spec": {"unschedulable": name in made.cordoned | made.by_hand},
                         "status": ready,
