@@ -6,6 +6,7 @@ None of them is a matter of taste: each would make the cluster fail, or would de
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
