@@ -67,6 +67,7 @@ cluster-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 2400 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
 slow-tests: .venv/stamp engine components older-components
+	@$(LIMIT) 1200 scripts/prepare vagrant
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
 # As a user of Molecule would: it finds its scenarios by the glob, and its programs on PATH.

@@ -9,7 +9,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.cluster import Cluster, Node, Role
 from kubeup.deploy.destroy import removal
 from kubeup.deploy.drain import DRAIN_TIMEOUT, cordon, drain
-from kubeup.deploy.members import Member, members, remove_member, why_not_remove
+from kubeup.deploy.members import Peer, members, remove_member, why_not_remove
 from kubeup.deploy.phases import Phase
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError, PreflightError, Problem
@@ -25,14 +25,13 @@ def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
     All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
-    that share a virtual address with one of them. The hosts of etcd, where a member is among them.
+    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
-    listed = any(node.is_master for node in nodes) or (member and cluster.flannel.store == "etcd")
+    listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
-    for virtual in cluster.virtual_addresses:
-        if any(node in virtual.nodes for node in nodes):
-            names |= {node.name for node in virtual.nodes}
+    if any(cluster.takes_traffic_in(node) for node in nodes):
+        names |= {node.name for node in cluster.ingress_nodes}
     return [
         *(node.name for node in cluster.nodes if listed or node.is_master or node.name in names),
         *(host.name for host in cluster.etcd_hosts if member or host.name in names),
@@ -99,7 +98,7 @@ class Quorum:
             now = [other for other in now if other.id != member.id]
 
 
-def member_of(cluster: Cluster, now: Sequence[Member], name: str) -> Member | None:
+def member_of(cluster: Cluster, now: Sequence[Peer], name: str) -> Peer | None:
     """The node's member of etcd."""
     urls = [f"https://{node.address}:2380" for node in cluster.members if node.name == name]
     return next((m for m in now if m.name == name or (urls and urls[0] in m.peer_urls)), None)
@@ -158,10 +157,11 @@ class Clean:
             run.session.apply(self.title, {self.name: removal(run, self.name)}, run.vault)
 
 
-# $1: the node, $2: the selector of its pods. Its lease goes with the Node object, which owns it.
-_FORGET = """
+# $1: the node. Its lease goes with the Node object, which owns it. Its pods go at once: else their controllers would
+# wait for minutes before they start others.
+FORGET = """
 kubectl delete node "$1" --ignore-not-found --timeout=60s >&2 || exit 1
-kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --ignore-not-found >&2
+kubectl delete pods -A --field-selector="spec.nodeName=$1" --force --grace-period=0 --wait=false --ignore-not-found >&2
 """
 
 # Makes the Node object anew, with what the inventory says of the node: its kubelet could not set that by itself.
@@ -193,9 +193,9 @@ class Forget:
     def run(self, run: Run) -> None:
         kubectl = Kubectl(run.cluster, run.session, avoid=self.name)
         run.hold()
-        script = _FORGET + (_REGISTER if self.comes_again else "")
+        script = FORGET + (_REGISTER if self.comes_again else "")
         kubectl.checked(script, self.name)
-        if run.cluster.flannel.store == "etcd" and self.address:
+        if run.cluster.leases_in_etcd and self.address:
             master = next(master for master in run.masters if master.name != self.name)
             # As its apiserver does: etcd may have hosts of its own, which this run is not on.
             asking = f'etcdctl() {{ {etcdctl(access(run.cluster, master, run.vault.trust))} "$@"; }}\n'

@@ -31,7 +31,7 @@ SYNC_LIMIT = 900
 
 
 @dataclass(frozen=True)
-class Member:
+class Peer:
     """A member of etcd's cluster, as the others know it."""
 
     id: int
@@ -76,7 +76,7 @@ class Step:
     """Whether what lies on the host is of an earlier membership, and is moved out of the way."""
 
 
-def steps(members: Sequence[Member], seats: Sequence[Seat]) -> list[Step]:
+def steps(members: Sequence[Peer], seats: Sequence[Seat]) -> list[Step]:
     """What makes ``members`` those of ``seats``, in this order: one change at a time, and never two that are not ready.
 
     Dead ones go first, so that they do not count when the others decide; those that live go last, when the new ones can
@@ -109,7 +109,7 @@ def steps(members: Sequence[Member], seats: Sequence[Seat]) -> list[Step]:
     return [*result, *joins, *last]
 
 
-def _seated(members: Sequence[Member], seats: Sequence[Seat]) -> dict[str, Member]:
+def _seated(members: Sequence[Peer], seats: Sequence[Seat]) -> dict[str, Peer]:
     """The member on each host: known by its address, or by its name where its host has another address now."""
     found = {seat.name: m for seat in seats for m in members if seat.peer_url in m.peer_urls}
     for seat in seats:
@@ -119,7 +119,7 @@ def _seated(members: Sequence[Member], seats: Sequence[Seat]) -> dict[str, Membe
     return found
 
 
-def why_not_remove(members: Sequence[Member], member: Member) -> str:
+def why_not_remove(members: Sequence[Peer], member: Peer) -> str:
     """Why a member must not be removed now, or "" when it may be: the others need a majority that answers."""
     if member.learner:
         return ""
@@ -137,7 +137,7 @@ def why_not_remove(members: Sequence[Member], member: Member) -> str:
     )
 
 
-def refused(members: Sequence[Member], to_do: Sequence[Step]) -> str:
+def refused(members: Sequence[Peer], to_do: Sequence[Step]) -> str:
     """Why these steps must not be begun, or "": at each of them those that decide must keep their majority."""
     now = {m.id: m for m in members}
     for number, step in enumerate(to_do):
@@ -158,7 +158,7 @@ def refused(members: Sequence[Member], to_do: Sequence[Step]) -> str:
                     "Start that (journalctl -u etcd there says why it does not run), or take it out"
                 )
             new = step.id if step.id is not None else -number - 1
-            now[new] = Member(new, step.name, (), answers=True)
+            now[new] = Peer(new, step.name, (), answers=True)
         elif member:
             now[member.id] = replace(member, learner=member.learner and step.do != "promote")
     return ""
@@ -203,8 +203,8 @@ rm -rf {DATA}/member
 class Answer:
     """What the member on one host says. None where there is no majority, or where it does not run."""
 
-    majority: list[Member] | None
-    own: list[Member] | None
+    majority: list[Peer] | None
+    own: list[Peer] | None
     cluster_id: int = 0
 
 
@@ -219,15 +219,15 @@ def _answer(text: str) -> Answer:
         if "member_id" in each["Status"].get("header", {})
     }
 
-    def read(listed: Any) -> list[Member] | None:
+    def read(listed: Any) -> list[Peer] | None:
         return [_member(each, status.get(each["ID"])) for each in listed["members"]] if listed else None
 
     header = (said.get("majority") or {}).get("header", {})
     return Answer(read(said.get("majority")), read(said.get("own")), header.get("cluster_id", 0))
 
 
-def _member(listed: Mapping[str, Any], status: Mapping[str, Any] | None) -> Member:
-    return Member(
+def _member(listed: Mapping[str, Any], status: Mapping[str, Any] | None) -> Peer:
+    return Peer(
         id=listed["ID"],
         name=listed.get("name", ""),
         peer_urls=tuple(listed.get("peerURLs", ())),
@@ -258,7 +258,7 @@ def _started(run: Run, names: Sequence[str]) -> dict[str, Answer]:
     return answers
 
 
-def _decided(answers: Mapping[str, Answer]) -> tuple[str, list[Member]] | None:
+def _decided(answers: Mapping[str, Answer]) -> tuple[str, list[Peer]] | None:
     """A host that can be asked further, and the members as a majority has them. Raises KubeupError when two differ."""
     agreed = {name: answer for name, answer in answers.items() if answer.majority is not None}
     if len({answer.cluster_id for answer in agreed.values()}) > 1:
@@ -269,12 +269,12 @@ def _decided(answers: Mapping[str, Answer]) -> tuple[str, list[Member]] | None:
     return next(((name, answer.majority) for name, answer in agreed.items() if answer.majority), None)
 
 
-def members(run: Run) -> list[Member]:
+def members(run: Run) -> list[Peer]:
     """The members of etcd, as a majority of them has it. Raises KubeupError when there is none that answers."""
     return _living(run)[1]
 
 
-def _living(run: Run, *, without: str = "") -> tuple[str, list[Member]]:
+def _living(run: Run, *, without: str = "") -> tuple[str, list[Peer]]:
     """A host whose member can be asked, and the members. ``without``: a host that is not to be asked."""
     answers = _ask(run, [name for name in _holders(run) if name != without])
     found = _decided(answers)
@@ -303,7 +303,7 @@ def remove_member(run: Run, name: str) -> None:
         _remove(run, source, now, member)
 
 
-def _remove(run: Run, source: str, now: Sequence[Member], member: Member) -> None:
+def _remove(run: Run, source: str, now: Sequence[Peer], member: Peer) -> None:
     if why := refused(now, [Step("remove", str(member), member.id)]):
         raise KubeupError(why)
     successor = next((m for m in now if m.answers and not m.learner and m.id != member.id), None)
@@ -321,7 +321,7 @@ def _etcdctl(run: Run, source: str, limit: int, done: str, *arguments: str) -> N
         raise HostsFailed("changing etcd's members", [failure(source, f"etcdctl {' '.join(arguments)}", output)])
 
 
-def _hex(member: Member) -> str:
+def _hex(member: Peer) -> str:
     return f"{member.id:x}"
 
 
@@ -504,7 +504,7 @@ class Members:
             self._promote(run, source, member)
         run.session.observer.say(f"etcd: {name} is a member")
 
-    def _promote(self, run: Run, source: str, member: Member) -> None:
+    def _promote(self, run: Run, source: str, member: Peer) -> None:
         _etcdctl(run, source, SYNC_LIMIT, "can only promote a learner member", "member", "promote", _hex(member))
 
     def _journal(self, run: Run, name: str, output: Output) -> Output:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import gevent
 
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
+from kubeup.deploy.gates import wait_until
 from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
 from kubeup.errors import HostsFailed, NodeError
@@ -24,9 +22,6 @@ PROBES = {
     ETCD: f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null",
 }
 """What succeeds on a host on which the service of this name works: etcd only where a majority of it does."""
-
-GATE = 180
-"""Seconds within which a node must work again."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +85,10 @@ class InTurn(Converge):
         run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
         for name in in_turn:
             run.session.apply(self.title, {name: changes[name]}, run.vault)
-            _wait(run, [name], lambda run, name: wait_until(run, name, self._lacks))
+            _wait(run, [name], self._wait)
+
+    def _wait(self, run: Run, name: str) -> None:
+        wait_until(f"{name} does not work", lambda: self._lacks(run, name))
 
     def _serves(self, run: Run, name: str) -> bool:
         state = run.readings[name].units.get(self.unit)
@@ -111,21 +109,12 @@ def _wait(run: Run, names: Sequence[str], gate: Callable[[Run, str], None]) -> N
         raise NodeError("\n".join(told))
 
 
-def wait_until(run: Run, name: str, lacks: Callable[[Run, str], str]) -> None:
-    """Return once a node lacks nothing. Raises NodeError with what it does, after GATE seconds."""
-    deadline = time.monotonic() + GATE
-    while wrong := lacks(run, name):
-        if time.monotonic() > deadline:
-            raise NodeError(f"{name} does not work within {GATE} s: {wrong}")
-        gevent.sleep(0.5)
-
-
 def wait_until_it_works(run: Run, name: str) -> None:
     """Return once a node's services work: its apiserver and etcd where it has them, all of etcd's members, its kubelet.
 
     Raises NodeError with what does not.
     """
-    wait_until(run, name, _lacks)
+    wait_until(f"{name} does not work", lambda: _lacks(run, name))
 
 
 def _restarts(change: Change) -> bool:

@@ -8,8 +8,9 @@ from typing import Protocol, runtime_checkable
 
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
-from kubeup.checks.validation import CheckResult, validate
+from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
+from kubeup.deploy.path import measure
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.errors import PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
@@ -61,6 +62,7 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
+        measure(run)
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         _refuse_expired(run)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
@@ -150,11 +152,16 @@ class Validate:
         with run.phase(self.title):
             run.results = validate(run.cluster, run.session, names, show=observer.say, seen=seen)
             failed = [result for result in run.results if not result.ok]
-            if failed:
+            if lacks_its_network(run.cluster, run.results):
+                observer.say(
+                    "The nodes are not Ready until the network of pods has come that you bring (cni: none, see "
+                    "docs/network.md). When it is there: kubeup validate"
+                )
+            elif failed:
                 raise ValidationError(
                     f"The cluster is up, but does not pass: {', '.join(r.name for r in failed)} (see above)."
                 )
-            if run.whole:
+            elif run.whole:
                 run.on_masters('umask 077; printf "%s\\n" "$2" >"$1"', VALIDATED, run.state)
 
 

@@ -20,6 +20,7 @@ from kubeup.checks.etcdctl import Etcdctl, own_members
 from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.preflight import RESTORING
 from kubeup.cluster import Cluster
+from kubeup.deploy.leaving import FORGET
 from kubeup.deploy.phases import Part, Phase, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.up import PHASES
@@ -325,12 +326,7 @@ class OldNodes:
         ours = {node.name for node in run.cluster.nodes}
         former = [item["metadata"]["name"] for item in kubectl.get("nodes") if item["metadata"]["name"] not in ours]
         for name in former:
-            # Else their controllers would wait for minutes before they start others.
-            kubectl.checked(
-                'kubectl delete node "$1" --ignore-not-found && kubectl delete pods --all-namespaces '
-                '--field-selector "spec.nodeName=$1" --force --grace-period=0 --wait=false --ignore-not-found',
-                name,
-            )
+            kubectl.checked(FORGET, name)
         if former:
             run.session.observer.say(f"Former nodes are forgotten: {', '.join(former)}.")
 

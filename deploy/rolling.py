@@ -7,18 +7,16 @@ there is no state but what lies on the hosts: the same command again finds less 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
-
-import gevent
 
 from kubeup.checks.etcdctl import Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl, cordoned
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.model import Versions
 from kubeup.deploy.drain import DRAIN_TIMEOUT, drain, uncordon, unready_pods, wait_ready
+from kubeup.deploy.gates import GATE, wait_until
 from kubeup.deploy.run import ROLES, Run
 from kubeup.errors import HostsFailed, KubeupError, NodeError, UpgradeError
 from kubeup.host.converge import is_blob
@@ -52,9 +50,6 @@ ZONE = "topology.kubernetes.io/zone"
 
 STEADY = 3
 """Seconds without a restart after which a service counts as running: one that fails is started again after 1."""
-
-GATE = 180
-"""Seconds that a part may take to work."""
 
 
 @dataclass(frozen=True)
@@ -293,19 +288,16 @@ class Rolling:
             raise NodeError(f"{name}: {output.stderr.strip() or 'its services could not be looked at'}")
 
     def _member_is_healthy(self, name: str) -> None:
-        deadline = time.monotonic() + GATE
         etcdctl = Etcdctl(self.run.cluster, self.run.session)
-        while not (output := etcdctl.on(name, "endpoint", "health")).ok:
-            if time.monotonic() > deadline:
-                raise NodeError(f"{name}: its etcd member is not healthy within {GATE} s: {output.stderr.strip()}")
-            gevent.sleep(0.5)
+
+        def lacks() -> str:
+            output = etcdctl.on(name, "endpoint", "health")
+            return "" if output.ok else output.stderr.strip() or "it does not answer"
+
+        wait_until(f"{name}: its etcd member is not healthy", lacks)
 
     def _control_plane_works(self, name: str, version: str) -> None:
-        deadline = time.monotonic() + GATE
-        while wrong := self._control_plane_lacks(name, version):
-            if time.monotonic() > deadline:
-                raise NodeError(f"{name}: its control plane does not work within {GATE} s: {wrong}")
-            gevent.sleep(0.5)
+        wait_until(f"{name}: its control plane does not work", lambda: self._control_plane_lacks(name, version))
 
     def _controllers_work(self) -> None:
         """Endpoints must follow pods before any is evicted: a new leader of the controllers takes over after 15 s."""

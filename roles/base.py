@@ -19,6 +19,14 @@ NETWORK = {
     "net.ipv4.ip_forward": "1",
     "net.bridge.bridge-nf-call-iptables": "1",
 }
+# What each mode of kube-proxy is done with: the package, and the command that it brings. flanneld, which follows the
+# mode, ends where there is no iptables, also when it uses nftables itself.
+FILTERS = {
+    "iptables": {"iptables": "iptables"},
+    "nftables": {"nftables": "nft", "iptables": "iptables"},
+    "ipvs": {"iptables": "iptables", "ipset": "ipset"},
+}
+
 KERNEL = {
     # The kubelet sets these itself (pkg/kubelet/cm/container_manager_linux.go, setupKernelTunables). Set here, they
     # are there after a reboot, and their former values come back when kubeup leaves.
@@ -41,13 +49,13 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     if node not in cluster.nodes:
         return everywhere
     sysctls = {**NETWORK, **(KERNEL if host.owns_kernel else {})}
-    filter_tool = "nft" if cluster.kube_proxy.mode == "nftables" else "iptables"
+    mode = cluster.kube_proxy.mode
+    modules = {**MODULES, **({"ip_vs": "/proc/net/ip_vs"} if mode == "ipvs" else {})}
     return [
-        # kube-proxy and flanneld call it.
-        Package(host.package({"nft": "nftables", "iptables": "iptables"}[filter_tool]), filter_tool),
+        *(Package(host.package(name), command) for name, command in FILTERS[mode].items()),
         Cleanup("packet-filter", text("base/netfilter-cleanup.sh")),
-        File("/etc/modules-load.d/kubeup.conf", render("base/modules.conf.j2", modules=MODULES)),
-        *(Module(name, evidence) for name, evidence in MODULES.items()),
+        File("/etc/modules-load.d/kubeup.conf", render("base/modules.conf.j2", modules=modules)),
+        *(Module(name, evidence) for name, evidence in modules.items()),
         File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=sysctls)),
         *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),

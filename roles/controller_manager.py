@@ -24,7 +24,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             "node-cidr-mask-size": cluster.node_subnet,
             "service-cluster-ip-range": cluster.service_cidr,
         }
-        if cluster.flannel.store == "kubernetes"
+        if not cluster.leases_in_etcd
         else {"allocate-node-cidrs": "false"}
     )
     flags = {

@@ -79,7 +79,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             rereads=True,
         ),
     ]
-    if cluster.flannel.store == "etcd":
+    if cluster.leases_in_etcd:
         users = File(
             "/etc/etcd/users.sh",
             render(

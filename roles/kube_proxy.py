@@ -4,7 +4,7 @@ from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, Sysctl, unit
-from kubeup.roles.common import BIN, Where, kubeconfig, nofile, program
+from kubeup.roles.common import BIN, ROOT, Where, kubeconfig, nofile, program
 from kubeup.templates import render
 
 WHERE: Where = "nodes"
@@ -19,17 +19,23 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         "/etc/kubernetes/kube-proxy.yaml",
         render("kube_proxy/config.yaml.j2", cluster=cluster, node=node, host=host),
     )
+    leftovers = File(
+        f"{ROOT}/lib/kube-proxy-leftovers",
+        render("kube_proxy/leftovers.sh.j2", bin=BIN, mode=cluster.kube_proxy.mode),
+        mode=0o755,
+    )
     # kube-proxy sets this in iptables mode, so that NodePorts answer on localhost; named here, it is set back later.
     localhost = [Sysctl("net.ipv4.conf.all.route_localnet", "1")] if cluster.kube_proxy.mode == "iptables" else []
     return [
         *programs,
         *access,
         config,
+        leftovers,
         *localhost,
         unit(
             "kube-proxy.service",
-            render("kube_proxy/kube-proxy.service.j2", bin=BIN, nofile=nofile(host)),
-            [*programs, *access, config],
+            render("kube_proxy/kube-proxy.service.j2", bin=BIN, nofile=nofile(host), leftovers=leftovers.path),
+            [*programs, *access, config, leftovers],
             rereads=True,
         ),
     ]

@@ -6,6 +6,7 @@ None of them is a matter of taste: each would make the cluster fail, or would de
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -70,6 +71,9 @@ BALANCER = "haproxy.service"
 BALANCER_PORT = 6444
 
 OUR_DEVICES = ("cni0", "flannel.1")
+
+NFTABLES_KERNEL = (5, 13)
+"""The oldest Linux for kube-proxy's nftables mode (Kubernetes' reference on virtual IPs)."""
 
 
 class Artifacts(Protocol):
@@ -142,6 +146,48 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
                     f"{setting} {network} overlaps with {other}, which this host reaches through {device}",
                     f"choose another {setting}",
                 )
+
+
+def proxy_mode(s: Subject) -> Iterator[tuple[str, str]]:
+    facts, mode = s.reading.facts, s.cluster.kube_proxy.mode
+    if s.node not in s.cluster.nodes:
+        return
+    # Services' addresses are those of a link of the kind "dummy".
+    missing = [module for module in ("ip_vs", "dummy") if module not in facts.kernel_offers]
+    if mode == "ipvs" and missing:
+        yield (
+            f"kube_proxy's mode ipvs needs {' and '.join(missing)}, which the kernel {facts.kernel} does not have",
+            "use mode: nftables, which is as good for many Services (Kubernetes gives ipvs up), or install the rest of "
+            "the kernel's modules (Ubuntu: linux-modules-extra-$(uname -r))",
+        )
+    version = re.match(r"(\d+)\.(\d+)", facts.kernel)
+    if mode == "nftables" and version and (int(version[1]), int(version[2])) < NFTABLES_KERNEL:
+        yield (
+            f"kube_proxy's mode nftables needs Linux {'.'.join(map(str, NFTABLES_KERNEL))}, and this is {facts.kernel}",
+            "use mode: iptables, or a newer kernel",
+        )
+
+
+def one_link(s: Subject) -> Iterator[tuple[str, str]]:
+    """host-gw hands pods' packets to the other host itself, so no gateway may be in between."""
+    facts, cluster = s.reading.facts, s.cluster
+    flannel = cluster.flannel if cluster.cni == "flannel" and s.node in cluster.nodes else None
+    if flannel and flannel.backend == "host-gw" and facts.neighbours:
+        others = [node for node in cluster.nodes if node != s.node]
+        far = [n.name for n in others if not facts.is_neighbour(n.address)]
+        if far:
+            yield (
+                f"flannel's backend host-gw reaches only nodes of its own layer-2 network, and from here "
+                f"{', '.join(far)} can be reached through a gateway alone",
+                "use backend: vxlan, or put all nodes into one network",
+            )
+    own = facts.mtu_of(s.node.address)
+    if flannel and flannel.mtu and own and flannel.mtu > own - flannel.overhead:
+        yield (
+            f"flannel's mtu {flannel.mtu} is more than this host's link takes ({own}"
+            + (f", of which VXLAN needs {flannel.overhead})" if flannel.overhead else ")"),
+            f"write mtu: {own - flannel.overhead} or less, or leave it out: it is then found out",
+        )
 
 
 def ports(s: Subject) -> Iterator[tuple[str, str]]:
@@ -282,6 +328,8 @@ CHECKS: tuple[Check, ...] = (
     tools,
     address,
     networks,
+    proxy_mode,
+    one_link,
     ports,
     addon_ports,
     other_cluster,

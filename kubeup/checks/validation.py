@@ -8,8 +8,9 @@ import secrets
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -27,9 +28,16 @@ from kubeup.templates import render, text
 
 PROBE = "/opt/kubeup/bin/kubeup-probe"
 LABEL = "kubeup.dev/validation=true"
+STAND_IN = "kubeup.dev/stand-in"
+"""Label and taint of nodes that no host stands behind, see kubeup.checks.deep, and label of pods meant for them."""
 
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
+NETWORK_COMES = 20
+"""The same where nothing in the inventory can bring a network: cni: none, and neither helm: nor manifests: entries."""
+NO_NETWORK = "NetworkPluginNotReady"
+"""What the kubelet calls it when there is none."""
+YOURS = "the network of pods is yours to bring (cni: none, see docs/network.md)"
 STARTED = 20
 """Seconds that a service may take to start, which may have been told so just now."""
 PODS_READY = 60
@@ -110,9 +118,11 @@ class Proof:
 def nodes_ready(proof: Proof) -> str:
     """All nodes of the inventory are there, and Ready."""
     names = [node.name for node in proof.cluster.nodes]
+    brought = any(getattr(proof.cluster.addons, entries, None) for entries in ("helm", "manifests"))
+    ready_within = NETWORK_COMES if proof.cluster.cni == "none" and not brought else NODES_READY
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
-        f'kubectl wait --for=condition=Ready --timeout={NODES_READY}s node "$@" >&2'
+        f'kubectl wait --for=condition=Ready --timeout={ready_within}s node "$@" >&2'
     )
     output = proof.kubectl.script(
         f"[ -e /etc/kubernetes/admin.conf ] || exit {NOT_UP}; "
@@ -133,9 +143,12 @@ def nodes_ready(proof: Proof) -> str:
             wrong.append(f"{name}'s kubelet has never reported (see journalctl -u kubelet there)")
         elif ready["status"] != "True":
             wrong.append(f"{name} is not Ready: {ready['message']}")
+    if proof.cluster.cni == "none" and any(NO_NETWORK in what for what in wrong):
+        wrong.append(YOURS)
     if wrong or not output.ok:
         raise CheckFailed("; ".join(wrong) or output.stderr)
-    strangers = sorted(nodes.keys() - set(names) - proof.others)
+    stand_ins = {name for name, item in nodes.items() if STAND_IN in item["metadata"].get("labels", {})}
+    strangers = sorted(nodes.keys() - set(names) - proof.others - stand_ins)
     more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
     return f"{len(names)} nodes are Ready{more}"
 
@@ -429,6 +442,19 @@ def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
     return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
 
 
+def ingress_address(proof: Proof) -> str:
+    """One of the ingress nodes has the address for ingress, and it leads to Traefik from all of them."""
+    virtual = next(virtual for virtual in proof.cluster.virtual_addresses if virtual.name == "ingress")
+
+    def ask(name: str) -> None:
+        answer = proof.probe(name, "connect", "--until", f"{ENDPOINTS_FOLLOW}s", f"{virtual.address}:80")[0]
+        if answer["error"]:
+            raise CheckFailed(f"{answer['error']} (see journalctl -u keepalived, on {name} and its like)")
+
+    proof.on_each([node.name for node in virtual.nodes], ask)
+    return f"{virtual.address} takes connections on port 80"
+
+
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
@@ -436,7 +462,7 @@ BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
 SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve, addons)
-AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
+AFTERWARDS: tuple[Check, ...] = (ingress_address, pod_is_replaced)
 
 
 def title(check: Check) -> str:
@@ -444,30 +470,73 @@ def title(check: Check) -> str:
     return check.__name__.replace("_", "-")
 
 
-def _run(check: Check, proof: Proof) -> CheckResult:
+def titles() -> list[str]:
+    """What all checks are called, in their order."""
+    return [title(check) for check in (*BEFORE, pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS)]
+
+
+def result_of(name: str, check: Callable[[], str], limit: float | None) -> CheckResult:
+    """What a check finds, which may take so many seconds."""
     started = time.monotonic()
+    over = gevent.Timeout(limit)
+    over.start()
     try:
-        detail, ok = check(proof), True
+        detail, ok = check(), True
+    except gevent.Timeout as timeout:
+        if timeout is not over:
+            raise
+        detail, ok = f"not done within {limit:.0f} s", False
     except (KubeupError, OSError) as error:
         detail, ok = str(error), False
-    return CheckResult(title(check), ok, detail, time.monotonic() - started)
+    finally:
+        over.close()
+    return CheckResult(name, ok, detail, time.monotonic() - started)
+
+
+def lacks_its_network(cluster: Cluster, results: Sequence[CheckResult]) -> bool:
+    """Whether all that is wrong is that the network has not come yet which `cni: none` leaves to the user."""
+    failed = [result for result in results if not result.ok]
+    return (
+        cluster.cni == "none"
+        and [result.name for result in failed] == [title(nodes_ready)]
+        and all(NO_NETWORK in part for part in failed[0].detail.split("; ") if part != YOURS)
+    )
+
+
+SWEEP = f"""
+kubectl delete nodes -l {STAND_IN} --wait=false --ignore-not-found >&2
+kubectl delete pods -A -l {STAND_IN} --force --grace-period=0 --wait=false --ignore-not-found >/dev/null 2>&1
+kubectl delete namespaces -l {LABEL} --wait=false --ignore-not-found >&2
+"""
+"""Takes away all that validations have made, also one that was killed. (A pod of a node without a host would be there
+for another minute if it were not forced.)"""
 
 
 @contextmanager
-def _objects(proof: Proof) -> Iterator[None]:
-    """Set up what is validated with, and take it away again, also what a killed validation has left."""
+def _objects(proof: Proof) -> Iterator[Callable[[], None]]:
+    """Set up what is validated with, and take it away again, also what a killed validation has left.
+
+    It is begun at once, so that pods are there when nodes become Ready. Gives what waits until it is done, and raises
+    HostsFailed where it could not be.
+    """
     text = render(
         "validation/objects.yaml.j2",
         namespace=proof.namespace,
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
         names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
     )
+    script = f"{SWEEP}\nkubectl apply --server-side --force-conflicts -f - >&2"
+    job = gevent.spawn(proof.kubectl.script, script, stdin=text)
+
+    def wait() -> None:
+        job.join()
+        if not job.value or not job.value.ok:  # too early, perhaps, while the first checks still waited
+            proof.kubectl.checked(script, stdin=text)
+
     try:
-        proof.kubectl.checked(
-            f"kubectl delete namespace -l {LABEL} --wait=false --ignore-not-found >&2; kubectl create -f -", stdin=text
-        )
-        yield
+        yield wait
     finally:
+        job.join()
         proof.kubectl.script(f"kubectl delete namespace {proof.namespace} --wait=false --ignore-not-found")
 
 
@@ -477,10 +546,14 @@ def validate(
     names: Collection[str] | None = None,
     show: Callable[[str], None] = print,
     seen: Callable[[CheckResult], None] = lambda result: None,
+    *,
+    only: Collection[str] = (),
+    limit: float | None = None,
 ) -> list[CheckResult]:
     """Check everything; what each check found, in order. ``show`` gets 2015's output, ``seen`` each result at once.
 
     ``names``: the nodes to look at, with a master among them; the others are not spoken to, nor need they be alive.
+    ``only``: the checks to run, by their titles, and with them what they build on. ``limit``: seconds for all of it.
 
     Raises HostsFailed when no master can be asked.
     """
@@ -498,23 +571,37 @@ def validate(
         show=show,
     )
     results: list[CheckResult] = []
+    deadline = time.monotonic() + limit if limit else None
+
+    def left() -> float | None:
+        return max(0.1, deadline - time.monotonic()) if deadline else None
 
     def run_all(checks: Sequence[Check]) -> bool:
-        jobs = [gevent.spawn(_run, check, proof) for check in checks]
+        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left()) for check in checks]
         gevent.joinall(jobs, raise_error=True)
         for job in jobs:
             results.append(job.value)
             seen(job.value)
         return all(job.value.ok for job in jobs)
 
+    def chosen(checks: Sequence[Check]) -> list[Check]:
+        return [check for check in checks if not only or title(check) in only]
+
+    side_by_side = [check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns]
+    with_pods = bool(chosen([pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS]))
     apart = cluster.api.address or cluster.api.balancer
-    for check in BEFORE:
-        if check is outside_address and not apart:
-            continue  # it is the first master's own, which `classic` asks
-        if not run_all([check]):
+    # The first master's own address is what `classic` asks.
+    others = [check for check in chosen(BEFORE[1:]) if check is not outside_address or apart]
+    # An ingress controller of the user's own may not be there yet, and with parts of a cluster nor may its node.
+    traefik = proof.whole and cluster.addons.traefik and cluster.addons.ingress_vip
+    afterwards = [check for check in AFTERWARDS if check is not ingress_address or traefik]
+    with _objects(proof) if with_pods else nullcontext(lambda: None) as wait:
+        if (with_pods or chosen(BEFORE[:1])) and not run_all(BEFORE[:1]):
             return results
-    with _objects(proof):
+        if not run_all(others) or not with_pods:
+            return results
+        wait()
         if run_all([pod_on_every_node]):
-            run_all([check for check in SIDE_BY_SIDE if check is not names_resolve or cluster.addons.coredns])
-            run_all(AFTERWARDS)
+            run_all(chosen(side_by_side))
+            run_all(chosen(afterwards))
     return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +24,7 @@ from kubeup.cli.context import (
     paused,
 )
 from kubeup.cli.display import Display, plain_stdout
+from kubeup.cli.results import as_junit, as_table
 from kubeup.errors import KubeupError
 
 app = typer.Typer(
@@ -86,9 +88,11 @@ def plan(
     from kubeup.checks.outside import preflight_outside
     from kubeup.checks.preflight import preflight
     from kubeup.cli.plan import as_data, as_text, current_texts
+    from kubeup.deploy.path import measure
     from kubeup.deploy.phases import other_versions
 
     with connected(inventory, accept_new_host_keys, deep=deep) as run:
+        measure(run)
         preflight(run.cluster, run.readings, run.changes, run.vault)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if as_json:
@@ -131,19 +135,39 @@ def up(
 
 
 @app.command()
-def validate(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
+def validate(
+    inventory: Inventory = None,
+    accept_new_host_keys: AcceptNew = False,
+    as_json: Json = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Look at all that the control plane promises too; less than 90 s.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="NAME", help="This check alone; may be given several times.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML, for CI.")
+    ] = None,
+) -> None:
     """Prove that the cluster works, with real pods and packets; they are taken away again."""
-    from kubeup.checks.validation import validate as run_checks
+    from kubeup.deploy.proof import names, prove
 
+    if unknown := sorted(set(only or ()) - set(names())):
+        raise typer.BadParameter(f"there is no {', '.join(unknown)}; there are: {', '.join(names())}")
     with Display() as display, connected(inventory, accept_new_host_keys) as run:
-        results = run_checks(
-            run.cluster,
-            run.session,
+        results = prove(
+            run,
+            deep=deep,
+            only=only or (),
             show=display.say if as_json else plain_stdout,
             seen=lambda r: display.checked(r.name, r.ok, r.detail),
         )
+        if junit:
+            junit.write_text(as_junit(run.cluster.name, results))
         if as_json:
             plain_stdout(json.dumps([asdict(result) for result in results], indent=2))
+        elif deep or only:
+            plain_stdout(as_table(results))
         if not all(result.ok for result in results):
             raise typer.Exit(1)
 

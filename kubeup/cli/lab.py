@@ -171,6 +171,29 @@ def start(
         typer.echo(f"{each}: {', '.join(node.name for node in started.nodes)} run.")
 
 
+@app.command()
+def vagrant(
+    folder: Annotated[Path, typer.Argument(help="The Vagrantfile's folder.")] = Path(),
+    masters: Masters = 1,
+) -> None:
+    """Write cluster.yaml for the machines that Vagrant runs, beside their Vagrantfile."""
+    from kubeup.lab.vagrant import write_inventory
+
+    path = write_inventory(folder, masters)
+    typer.echo(f"{path} is written: kubeup -i {path} up")
+
+
+@app.command()
+def image(as_json: Json = False) -> None:
+    """Print the image of plain hosts, which is built where it is missing, and how `docker run` makes a host of it."""
+    from kubeup.lab import ensure_engine, ensure_image
+    from kubeup.lab.hosts import flags_here
+
+    ensure_engine(False, _say)
+    found = {"image": ensure_image(_say), "flags": flags_here()}
+    plain_stdout(json.dumps(found) if as_json else f"docker run {' '.join(found['flags'])} {found['image']}")
+
+
 @app.command("list")
 def list_labs(as_json: Json = False) -> None:
     """List the labs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,11 +13,11 @@ from kubeup.checks.etcdctl import Etcdctl
 from kubeup.checks.kubectl import KUBECTL, ready
 from kubeup.cli.display import age
 from kubeup.cluster import Node, api_endpoint
+from kubeup.deploy.certificates import held
 from kubeup.deploy.run import Run
 from kubeup.deploy.snapshots import newest
 from kubeup.errors import HostsFailed
-from kubeup.host.difference import validity
-from kubeup.host.resources import Blob, Certificate
+from kubeup.host.resources import Blob
 from kubeup.roles.common import versions_in_use
 
 DAY = 24 * 3600
@@ -32,6 +33,7 @@ def gather(run: Run) -> dict[str, Any]:
     questions: dict[str, Callable[[], Any]] = {
         "masters": lambda: _ask_masters(run),
         "unhealthy": lambda: _unhealthy(run),
+        "certificates": lambda: _certificates(run),
         "snapshots": lambda: newest(run.session, [host.name for host in members if host in run.nodes]),
     }
     answers: dict[str, Any] = run.session.side_by_side(questions, lambda question: questions[question]())
@@ -52,7 +54,9 @@ def gather(run: Run) -> dict[str, Any]:
         },
         "snapshots": answers["snapshots"],
         "nodes": [
-            _node(run, node.name, conditions) if node in run.nodes else _silent_node(run, node, conditions)
+            _node(run, node.name, conditions, answers["certificates"])
+            if node in run.nodes
+            else _silent_node(run, node, conditions)
             for node in run.cluster.hosts
         ],
         "not_in_the_inventory": sorted(conditions.keys() - known),
@@ -130,16 +134,19 @@ def _silent_node(run: Run, node: Node, ready: dict[str, str]) -> dict[str, Any]:
     }
 
 
-def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
+def _certificates(run: Run) -> dict[str, dict[str, str]]:
+    """Until when each certificate that lies on each node is valid, by its path; those of authorities left out."""
+    found: dict[str, dict[str, str]] = {}
+    with suppress(HostsFailed):
+        for one in held(run):
+            if not one.authority:
+                found.setdefault(one.host, {})[one.path] = one.end.strftime("%Y-%m-%d")
+    return found
+
+
+def _node(run: Run, name: str, ready: dict[str, str], certificates: dict[str, dict[str, str]]) -> dict[str, Any]:
     node, reading = run.cluster.node(name), run.readings[name]
     desired = [resource for _, resource in run.desired(name).values()]
-    certificates = {
-        resource.path: int(validity(reading.record[resource.key])[1])
-        for resource in desired
-        if isinstance(resource, Certificate)
-        and resource.key in reading.record
-        and " " in reading.record[resource.key].have
-    }
     versions = {program: version for program, (_, version) in versions_in_use(reading.links).items()}
     return {
         "name": name,
@@ -154,9 +161,7 @@ def _node(run: Run, name: str, ready: dict[str, str]) -> dict[str, Any]:
             }
             for unit, state in sorted(reading.units.items())
         },
-        "certificates": {
-            path: datetime.fromtimestamp(end, UTC).strftime("%Y-%m-%d") for path, end in sorted(certificates.items())
-        },
+        "certificates": dict(sorted(certificates.get(name, {}).items())),
         "components": len([resource for resource in desired if isinstance(resource, Blob)]),
     }
 

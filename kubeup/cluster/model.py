@@ -288,17 +288,29 @@ class Versions(Value):
     cri_tools: Version = DEFAULT_VERSIONS["cri-tools"]
 
 
+VXLAN_OVERHEAD = 50  # outer IPv4, UDP and VXLAN headers, and the inner Ethernet header: 20 + 8 + 8 + 14
+
+
 class KubeProxy(Value):
     """``mode``: how kube-proxy programs the kernel."""
 
-    mode: Literal["iptables", "nftables"] = "iptables"
+    mode: Literal["iptables", "nftables", "ipvs"] = "iptables"
 
 
 class Flannel(Value):
-    """``store``: where flannel keeps who has which subnet; ``backend``: how packets get from node to node."""
+    """``store``: where flannel keeps who has which subnet; ``backend``: how packets get from node to node.
+
+    ``mtu``: the largest packet of pods, in bytes; found out where it is not given. (1280 is the least that IPv6 needs.)
+    """
 
     store: Literal["kubernetes", "etcd"] = "kubernetes"
     backend: Literal["vxlan", "host-gw"] = "vxlan"
+    mtu: int | None = Field(None, ge=1280, le=65535)
+
+    @property
+    def overhead(self) -> int:
+        """By how many bytes a packet between nodes is larger than the pod's in it."""
+        return VXLAN_OVERHEAD if self.backend == "vxlan" else 0
 
 
 class Api(Value):
@@ -350,6 +362,7 @@ class Settings(Value):
     domain: Annotated[str, AfterValidator(_dns_domain)] = "cluster.local"
     versions: Versions = Versions()
     kube_proxy: KubeProxy = KubeProxy()
+    cni: Literal["flannel", "none"] = "flannel"
     flannel: Flannel = Flannel()
     api: Api = Api()
     etcd: Etcd = Etcd()
@@ -359,6 +372,11 @@ class Settings(Value):
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
+
+    @property
+    def leases_in_etcd(self) -> bool:
+        """Whether flannel keeps its leases in etcd, and so divides the pod network itself."""
+        return self.cni == "flannel" and self.flannel.store == "etcd"
 
 
 @dataclass(frozen=True)
@@ -441,8 +459,13 @@ class Cluster(Settings):
     @property
     def ingress_nodes(self) -> tuple[Node, ...]:
         """The nodes among which ingress' address moves."""
-        vip = self.addons.ingress_vip
-        return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
+        return tuple(node for node in self.nodes if self.takes_traffic_in(node))
+
+    def takes_traffic_in(self, node: Node) -> bool:
+        """Whether ingress' address moves to this node too, or would if it were one of the cluster's."""
+        vip, traefik = self.addons.ingress_vip, self.addons.traefik
+        names = (vip.nodes if vip else ()) or (traefik.nodes if traefik else ())
+        return vip is not None and (node.name in names if names else node.is_minion)
 
     def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.name in names) if names else otherwise

@@ -102,7 +102,7 @@ def existing_etcd(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding
             "an etcd that is there already needs endpoints: (a list of https URLs), ca:, certificate: and key: (files)",
             frozenset({"etcd"}),
         )
-    if etcd.endpoints and settings.flannel.store == "etcd":
+    if etcd.endpoints and settings.leases_in_etcd:
         yield Finding(
             (("flannel", "store"), ("flannel",)),
             "flannel cannot keep its leases in an etcd that kubeup does not run: "
@@ -278,7 +278,7 @@ def network_sizes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding
 
     pods, subnet = settings.flannel_net, settings.node_subnet
     # With its own store flannel leaves the first subnet unused and wants four (flannel, subnet.CheckNetworkConfig).
-    own_store = settings.flannel.store == "etcd"
+    own_store = settings.leases_in_etcd
     count = sum(n.role != Role.ETCD for n in nodes)
     has = (1 << max(0, subnet - pods.prefixlen)) if subnet >= pods.prefixlen else 0
     needs = max(4, count + 1) if own_store else count

@@ -37,9 +37,10 @@ ROLE_REMEDY = "write a (master), i (minion), ai (both) or etcd (a member of etcd
 NODE_REMEDY = "write it like  - ai: vcap@10.10.103.250"
 REMEDIES = {
     "role": ROLE_REMEDY,
-    "mode": "write iptables or nftables; ipvs does not come before a later version of kubeup",
+    "mode": "write iptables, nftables or ipvs",
     "store": "write kubernetes or etcd",
     "backend": "write vxlan or host-gw",
+    "cni": "write flannel, or none to bring a network of your own (docs/network.md)",
     "effect": "write NoSchedule, PreferNoSchedule or NoExecute",
 }
 MISSING = {"role": NODE_REMEDY, "host": NODE_REMEDY}

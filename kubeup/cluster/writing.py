@@ -38,8 +38,9 @@ TAIL = """
 #flannel_net: 172.16.0.0/16       # addresses of pods,
 #node_subnet: 24                  # of which each node gets a network of this prefix length
 #domain: cluster.local
-#kube_proxy: {mode: iptables}     # or nftables
-#flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link
+#kube_proxy: {mode: iptables}     # or nftables, or ipvs where the kernel has it
+#cni: flannel                     # or none: you bring a network of your own, see docs/network.md
+#flannel: {store: kubernetes, backend: vxlan}   # store: or etcd; backend: or host-gw, where nodes share a link; mtu:
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
 #addons: {coredns: on}            # more: kubeup addon list, docs/addons.md

@@ -52,6 +52,16 @@ class HostFacts:
     """(mount point, free KiB) of the file systems that components, data and configuration lie on."""
     present: tuple[str, ...]
     """Paths that other ways to install Kubernetes leave behind, and etcd's data."""
+    mtus: tuple[tuple[str, int], ...] = ()
+    """Network links, and the largest packet that each takes, in bytes."""
+    neighbours: tuple[IPv4Network, ...] = ()
+    """The networks that this host reaches without a gateway."""
+    beyond: tuple[IPv4Network, ...] = ()
+    """Those that it reaches through one, without the default route."""
+    kernel_offers: frozenset[str] = frozenset()
+    """Of the kernel's features that not every kernel has (ip_vs, dummy) those that are there or can be loaded."""
+    path_mtu: int = 0
+    """The largest packet that the way to the other nodes takes, in bytes, as it was measured; 0 where it was not."""
     selinux: bool = False
     """Whether SELinux is on, be it that it only tells."""
     firewall: str = ""
@@ -60,8 +70,12 @@ class HostFacts:
     time_service: str = ""
     """The unit that keeps the clock right without kubeup, "" where none runs."""
     machine_id: str = ""
-    links: tuple[tuple[str, str, int], ...] = ()
-    """(name, MAC address, MTU) of the network links that have an address of their own."""
+    macs: tuple[tuple[str, str], ...] = ()
+    """(network link, MAC address), without the links that software makes for itself."""
+    controllers: frozenset[str] = frozenset()
+    """The cgroup controllers that are on."""
+    modules_missing: tuple[str, ...] = ()
+    """Kernel modules that pods need and that neither are there nor can be loaded."""
 
     @property
     def family(self) -> Family:
@@ -97,3 +111,12 @@ class HostFacts:
     def device_of(self, address: IPv4Address) -> str | None:
         """The name of the network link that has the address."""
         return next((name for name, interface in self.addresses if interface.ip == address), None)
+
+    def is_neighbour(self, address: IPv4Address) -> bool:
+        """Whether there is no gateway on the way to the address: the most specific route counts."""
+        lengths = [[n.prefixlen for n in networks if address in n] for networks in (self.neighbours, self.beyond)]
+        return max(lengths[0], default=-1) > max(lengths[1], default=-1)
+
+    def mtu_of(self, address: IPv4Address) -> int:
+        """The largest packet that the link with the address takes, in bytes; 0 when it is not known."""
+        return dict(self.mtus).get(self.device_of(address) or "", 0)

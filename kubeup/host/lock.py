@@ -6,6 +6,7 @@ ends with the connection, or when no sign of life has come for a while.
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket
@@ -18,6 +19,7 @@ import gevent
 
 from kubeup.errors import BusyError, KubeupError
 from kubeup.host.shell import privileged
+from kubeup.host.transfer import BROKEN, broke
 
 if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
@@ -85,18 +87,20 @@ class Lock:
         transport = client.get_transport()
         if transport is None:
             raise KubeupError(f"{name}: the SSH connection is closed")
-        channel = transport.open_session(timeout=_ANSWER)
-        channel.settimeout(_ANSWER)
-        channel.exec_command(privileged(SCRIPT, self._who, str(DEAD), name="kubeup-lock").get_raw_value())
         try:
+            channel = transport.open_session(timeout=_ANSWER)
+            channel.settimeout(_ANSWER)
+            channel.exec_command(privileged(SCRIPT, self._who, str(DEAD), name="kubeup-lock").get_raw_value())
             line = str(channel.makefile("r").readline()).strip()
         except TimeoutError:
             line = ""
+        except BROKEN as error:
+            raise KubeupError(f"{name}: {broke(error)}") from error
         word, _, mark = line.partition("\t")
         if word == "held":
             self._channels[name] = channel
             return mark
-        channel.close()
+        _close(channel)
         refuse_busy(name, line)
         raise KubeupError(f"{name}: the host could not be locked for this kubeup (no answer)")
 
@@ -106,8 +110,8 @@ class Lock:
             for name in self.held:
                 try:
                     self._channels[name].sendall(b".")
-                except OSError:
-                    self._channels[name].close()
+                except BROKEN:
+                    _close(self._channels[name])
 
     def check(self) -> None:
         """Raises KubeupError when no host is held any more: another kubeup may be at work then."""
@@ -126,12 +130,18 @@ class Lock:
         for channel in self._channels.values():
             try:
                 channel.shutdown_write()
-            except OSError:
+            except BROKEN:
                 continue  # it is broken: the host notices by itself
         deadline = time.monotonic() + BEAT
         for channel in self._channels.values():
             # Until its file is gone; another command of this user may follow at once.
             while not channel.exit_status_ready() and time.monotonic() < deadline:
                 gevent.sleep(0.01)
-            channel.close()
+            _close(channel)
         self._channels.clear()
+
+
+def _close(channel: Channel) -> None:
+    """Close a channel, whatever has become of its connection."""
+    with contextlib.suppress(*BROKEN):
+        channel.close()

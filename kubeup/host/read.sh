@@ -51,11 +51,16 @@ elif grep -qsi '^ENABLED=yes' /etc/ufw/ufw.conf; then fact firewall ufw; fi
 done
 fact machine_id "$(cat /etc/machine-id 2>/dev/null)"
 for l in /sys/class/net/*; do
-    # What is made by software has the mark of its own kind; a container's link to its machine (veth) counts as real.
-    [ -e "$l/bridge" ] || [ -e "$l/tun_flags" ] && continue
-    case ${l##*/} in lo | veth* | flannel.* | cni0 | docker* | cali* | kube-* | nodelocaldns) continue ;; esac
-    printf 'netlink\t%s\t%s\t%s\n' "${l##*/}" "$(cat "$l/address" 2>/dev/null)" "$(cat "$l/mtu" 2>/dev/null)"
+    # Not what is made by software, again and again.
+    case ${l##*/} in lo | veth* | flannel.* | cni0 | docker* | cali* | kube-* | nodelocaldns | *.[0-9]*) continue ;; esac
+    [ -r "$l/address" ] && printf 'mac\t%s\t%s\n' "${l##*/}" "$(cat "$l/address")"
 done
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then fact controllers "$(cat /sys/fs/cgroup/cgroup.controllers)"
+else fact controllers "$(awk '$4==1{print $1}' /proc/cgroups | tr '\n' ' ')"; fi
+if [ -r "/lib/modules/$(uname -r)/modules.dep" ] && command -v modprobe >/dev/null 2>&1; then
+    # modprobe knows those that are built in, too.
+    fact modules_missing "$(for m in overlay br_netfilter vxlan nf_conntrack; do [ -d /sys/module/$m ] || modprobe -nq $m || printf '%s ' $m; done)"
+fi
 fact init "$(cat /proc/1/comm 2>/dev/null)"
 for c in tar gzip flock sha256sum base64 apt-get dnf yum iptables nft ip ip6tables modprobe mount; do
     if command -v $c >/dev/null 2>&1; then printf 'command\t%s\n' $c; fi
@@ -65,8 +70,15 @@ for f in /etc/resolv.conf /run/systemd/resolve/resolv.conf; do
 done
 if command -v ip >/dev/null 2>&1; then
     ip -o -4 addr show 2>/dev/null | awk '{print "address\t" $2 "\t" $4}'
-    ip -o -4 route show 2>/dev/null | awk '{d="";for(i=1;i<NF;i++)if($i=="dev")d=$(i+1); print "route\t" $1 "\t" d}'
+    ip -o -4 route show 2>/dev/null | awk '{d="";for(i=1;i<NF;i++)if($i=="dev")d=$(i+1); print "route\t" $1 "\t" d}
+        $1~/^[0-9]/{print (/ via / ? "beyond" : "neighbours") "\t" $1}'
+    ip -o link show 2>/dev/null | awk -F'[ :@]+' '{for(i=3;i<NF;i++)if($i=="mtu")print "mtu\t" $2 "\t" $(i+1)}'
 fi
+# Features that a kernel has built in, has loaded, or could load.
+for m in ip_vs dummy; do
+    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
+done
+[ -r $home/path-mtu ] && fact path_mtu "$(cat $home/path-mtu)"
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u
 df -Pk /opt /var/lib /etc 2>/dev/null | awk 'NR>1{print "disk\t" $6 "\t" $4}' | sort -u
 for p in /etc/kubernetes/manifests /etc/kubernetes/admin.conf /etc/kubernetes/kubelet.conf /var/lib/kubelet/config.yaml \

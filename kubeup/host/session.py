@@ -33,7 +33,7 @@ from kubeup.host.difference import Change
 from kubeup.host.lock import Lock, refuse_busy
 from kubeup.host.reading import HostReading, Reading
 from kubeup.host.shell import NO_SUDO, privileged, split_exit_code
-from kubeup.host.transfer import OUTPUT, exchange
+from kubeup.host.transfer import BROKEN, OUTPUT, broke, exchange
 from kubeup.observer import Observer, Silent
 
 # pyinfra logs every failure as it happens; here they are gathered and told once, with their host and command.
@@ -200,6 +200,7 @@ class Session:
             client = getattr(host.connector, "client", None)
             if client is not None:
                 _notice_silence(client.get_transport())
+                _tell_broken(host.connector)
 
         outcome = self.side_by_side(names, connect_to)
         return [self._connect_failure(name, error) for name, error in outcome.items() if error is not None]
@@ -277,8 +278,8 @@ class Session:
             succeeded, output = host.run_shell_command(command, **command.connector_arguments)
         except TimeoutError:
             return Output("", f"no answer within {timeout:.0f} s", None)
-        except (OSError, SSHException, EOFError, PyinfraError) as error:
-            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        except (*BROKEN, PyinfraError) as error:
+            return Output("", broke(error), None)
         stderr, code = split_exit_code(output.stderr_lines)
         # No code is printed on success; it did not succeed then only when the connection broke.
         return Output(output.stdout, "\n".join(stderr), 0 if succeeded and code is None else code)
@@ -309,8 +310,8 @@ class Session:
             stdout, stderr, code = exchange(client, privileged(script, *arguments), source, sink, timeout)
         except TimeoutError:
             return Output("", f"nothing moved for {timeout:.0f} s", None)
-        except (OSError, SSHException, EOFError) as error:
-            return Output("", f"the connection broke: {error or type(error).__name__}", None)
+        except BROKEN as error:
+            return Output("", broke(error), None)
         lines, _ = split_exit_code(stderr.splitlines())
         return Output(stdout, "\n".join(lines), code if code >= 0 else None)
 
@@ -421,6 +422,19 @@ class Session:
             what = "sending components (kubeup-receive)"
         output = Output("", "\n".join(lines) or "the connection broke", code)
         return failure(name, f"{title}: {what}", output)
+
+
+def _tell_broken(connector: Any) -> None:
+    """Let a command whose connection breaks fail as pyinfra expects it: EOFError it would let through."""
+    run = connector.run_shell_command
+
+    def run_shell_command(*arguments: Any, **options: Any) -> Any:
+        try:
+            return run(*arguments, **options)
+        except EOFError as error:
+            raise SSHException("the other side closed it") from error
+
+    connector.run_shell_command = run_shell_command
 
 
 def _notice_silence(transport: Transport) -> None:

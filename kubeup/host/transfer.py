@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Protocol
 
 import gevent
+from paramiko import SSHException
 from pyinfra import logger
 from pyinfra.api import Host, QuoteString, State, StringCommand
 
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 RECEIVE = files("kubeup.host").joinpath("receive.sh").read_text()
 CHUNK = 256 * 1024
+
+BROKEN = (OSError, SSHException, EOFError)
+"""What paramiko raises when a connection is gone: EOFError until it has noticed. (Left alone, that would end the whole
+command with "Aborted.", because typer takes it for the end of what a person types.)"""
+
+
+def broke(error: Exception) -> str:
+    """What is said of a connection that one of these came of."""
+    return f"the connection broke: {str(error) or 'the other side closed it'}"
+
 
 OUTPUT = "kubeup_output"
 """Under this key of a host's connector_data lie the lines that a failed transfer printed (pyinfra keeps none)."""
@@ -54,6 +65,8 @@ def send(state: State, host: Host, items: Sequence[Item], dirty: Dirty, material
             ok, lines = _through_file(host, _stream(parcel, dirty), material.unpacker)
         else:
             ok, lines = _through_ssh(client, _stream(parcel, dirty), material.unpacker)
+    except (SSHException, EOFError) as error:
+        ok, lines = False, [broke(error)]
     except Exception as error:  # pyinfra would log it and lose it
         ok, lines = False, [str(error) or type(error).__name__]
     host.connector_data[OUTPUT] = lines
@@ -90,7 +103,7 @@ def _through_ssh(client: SSHClient, stream: Iterator[bytes], unpacker: str) -> O
     try:
         for chunk in stream:
             channel.sendall(chunk)
-    except OSError:  # the other side ended early; what it said of that is what matters
+    except BROKEN:  # the other side ended early; what it said of that is what matters
         pass
     channel.shutdown_write()
     lines = channel.makefile_stderr("r").read().decode(errors="replace").splitlines()
@@ -139,7 +152,7 @@ def exchange(
             channel.shutdown_write()
         except TimeoutError:
             raise
-        except OSError:  # the other side ended early; what it said of that is what matters
+        except BROKEN:  # the other side ended early; what it said of that is what matters
             if failed:
                 raise failed[0] from None
         gevent.joinall(readers)

@@ -1,6 +1,6 @@
 
 # Packages for dnf, of what Debian's contain.
-cd /root
+cd /root || exit
 apt-get update -q
 mkdir -p debs/partial repo
 apt-get -q -y -o Dir::Cache::archives=/root/debs --no-install-recommends --download-only install \
@@ -38,7 +38,7 @@ for deb in debs/*.deb; do
     for top in bin sbin lib; do # as the host has it: these are links into /usr
         if [ -d tree/$top ] && [ ! -L tree/$top ]; then mkdir -p tree/usr/$top; cp -a tree/$top/. tree/usr/$top/; rm -rf tree/${top:?}; fi
     done
-    requires=$(dpkg-deb -f "$deb" Depends | tr ',|' '\n\n' | awk '{print $1}' | grep -xFf names | sort -u | sed 's/^/Requires: /')
+    requires=$(dpkg-deb -f "$deb" Depends | tr -s ',|' '\n' | awk '{print $1}' | grep -xFf names | sort -u | sed 's/^/Requires: /')
     scripts='%post
 ldconfig'
     case $name in
@@ -67,7 +67,6 @@ find repo -name '*.rpm' -exec mv {} /var/lib/lab-repository/ \;
 createrepo_c --quiet /var/lib/lab-repository
 printf '[lab]\nname=Packages made for this host\nbaseurl=file:///var/lib/lab-repository\nenabled=1\ngpgcheck=0\n' >/etc/yum.repos.d/lab.repo
 echo 9 >/etc/dnf/vars/releasever
-rpm --import /dev/null 2>/dev/null || true
 dnf -y -q install lab-base
 cat >/etc/os-release.rocky <<'END'
 NAME="Rocky Linux"

@@ -71,6 +71,12 @@ def run_flags(process_status: str, has_modules: bool) -> tuple[str, ...]:
     return (*_COMMON_FLAGS, *(_CAPABILITIES if lacks else _PRIVILEGED), *modules)
 
 
+def flags_here() -> tuple[str, ...]:
+    """Return the flags of ``docker run`` that make a host on this machine."""
+    status = Path("/proc/self/status")
+    return run_flags(status.read_text() if status.exists() else "", Path("/lib/modules").is_dir())
+
+
 @dataclass(frozen=True)
 class Lab:
     """A set of throwaway hosts.
@@ -202,7 +208,9 @@ def create(
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
-    plain = ensure_image(say, os)
+    images = dict(images or {})
+    if without := set(wanted) - images.keys():
+        images |= dict.fromkeys(without, ensure_image(say, os))
     started = time.monotonic()
     network = _PREFIX + name
     made = name in _networks()
@@ -216,7 +224,7 @@ def create(
     make_key(lab.key)
     say(f"lab {name}: starting {_hosts(nodes)} in {subnet}")
     lab.known_hosts.write_text("")
-    _start(lab, nodes, dict.fromkeys(wanted, plain) | dict(images or {}))
+    _start(lab, nodes, images)
     if not lab.inventory.exists():
         of_nodes = dict(zip((node.name for node in nodes), more, strict=False))
         lab.inventory.write_text(inventory_text(name, nodes, settings or {}, of_nodes))
@@ -311,8 +319,7 @@ def _start(lab: Lab, nodes: Sequence[LabNode], images: Mapping[str, str]) -> Non
 
     ``images`` are what each role's hosts are made from.
     """
-    status = Path("/proc/self/status")
-    flags = run_flags(status.read_text() if status.exists() else "", Path("/lib/modules").is_dir())
+    flags = flags_here()
     there = {node.name for node in lab.nodes}
     authorized = lab.key.with_suffix(".pub").read_text()
 

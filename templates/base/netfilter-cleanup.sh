@@ -9,6 +9,8 @@ before=$(cat)
 if command -v nft >/dev/null 2>&1; then
     nft list tables 2>/dev/null | awk '$3=="kube-proxy" || $3 ~ /^flannel-ipv[46]$/ {print $2, $3}' | while read -r family name; do nft delete table "$family" "$name"; done
 fi
+# What only IPVS has: its own tables in the kernel, and a link with the Services' addresses.
+if ip link show kube-ipvs0 >/dev/null 2>&1; then /opt/kubeup/bin/kube-proxy --cleanup; fi
 for f in iptables ip6tables; do
     command -v $f-save >/dev/null 2>&1 || continue
     if $f-save 2>/dev/null | grep -qE '(KUBE|FLANNEL|CNI)-'; then

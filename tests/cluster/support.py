@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from kubeup.lab import Lab
 
 CHECKOUT = Path(__file__).parents[2]
@@ -192,6 +194,23 @@ class Deployed:
             for item in items
             if item["metadata"]["name"].startswith("kubeup-validation-") and "deletionTimestamp" not in item["metadata"]
         ]
+
+
+def deployment(name: str, replicas: int, pod: str, namespace: str = "default") -> str:
+    """The manifest of a Deployment whose pods have the label app=NAME; ``pod``: the fields of their spec, as YAML."""
+    labels = {"app": name}
+    return json.dumps(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "replicas": replicas,
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": yaml.safe_load(pod)},
+            },
+        }
+    )
 
 
 def eventually(look: Any, seconds: float = 30, every: float = 0.3) -> Any:

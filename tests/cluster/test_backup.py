@@ -13,13 +13,17 @@ import pytest
 from kubeup.lab import Lab, destroy, labs
 
 from .conftest import NewLab
-from .support import FAILED, OK, PROBE_IMAGE, Deployed, Done, eventually, kubeup, starting
+from .support import FAILED, OK, PROBE_IMAGE, Deployed, Done, deployment, eventually, kubeup, starting
 
 WORD = {"KUBEUP_PASSPHRASE": "correct horse battery"}
 SNAPSHOTS = "/var/lib/kubeup/snapshots"
 
 OF_HOSTS = {"nodes", "csinodes", "pods", "leases", "endpoints", "endpointslices", "events", "componentstatuses"}
 """Kinds that say what hosts are there and what they do; those of other hosts are others."""
+
+POD = f"""
+{{containers: [{{name: web, image: "{PROBE_IMAGE}"}}]}}
+"""
 
 OBJECTS = f"""
 apiVersion: v1
@@ -41,15 +45,7 @@ kind: Service
 metadata: {{name: web, namespace: kept}}
 spec: {{type: NodePort, selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
 ---
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web, namespace: kept}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec: {{containers: [{{name: web, image: "{PROBE_IMAGE}"}}]}}
+{deployment("web", 2, POD, "kept")}
 ---
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition

@@ -11,20 +11,15 @@ import pytest
 
 from .conftest import NewLab
 from .load import Client, Ledger, api_client, web_client
-from .support import DIFFERENT, OK, PROBE_IMAGE, Deployed, eventually, starting
+from .support import DIFFERENT, OK, PROBE_IMAGE, Deployed, deployment, eventually, starting
+
+POD = f"""
+automountServiceAccountToken: false
+containers: [{{name: web, image: "{PROBE_IMAGE}", imagePullPolicy: IfNotPresent}}]
+"""
 
 WEB = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web, namespace: default}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      automountServiceAccountToken: false
-      containers: [{{name: web, image: "{PROBE_IMAGE}", imagePullPolicy: IfNotPresent}}]
+{deployment("web", 2, POD)}
 ---
 apiVersion: v1
 kind: Service

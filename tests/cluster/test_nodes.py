@@ -16,7 +16,7 @@ from kubeup.host.session import Session
 
 from .conftest import NewLab
 from .snapshot import Snapshot, changes, take
-from .support import FAILED, OK, PROBE_IMAGE, USAGE, Deployed, eventually, starting
+from .support import FAILED, OK, PROBE_IMAGE, USAGE, Deployed, deployment, eventually, starting
 
 
 class Cluster(Deployed):
@@ -129,19 +129,12 @@ def test_a_worker_comes_and_goes(workers: Cluster) -> None:
     assert "Traceback" not in workers.kubeup("remove-node", name).text
 
 
-ON_SSD = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web}}
-spec:
-  replicas: 2
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      nodeSelector: {{disk: ssd}}
-      containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
+POD = f"""
+nodeSelector: {{disk: ssd}}
+containers: [{{name: probe, image: "{PROBE_IMAGE}"}}]
 """
+
+ON_SSD = deployment("web", 2, POD)
 
 
 @pytest.mark.slow

@@ -15,33 +15,28 @@ from kubeup.components.store import copy_from
 
 from .conftest import NewLab
 from .load import Client, web_client
-from .support import FAILED, OK, PROBE_IMAGE, Deployed, eventually, starting
+from .support import FAILED, OK, PROBE_IMAGE, Deployed, deployment, eventually, starting
 
 OLD, NEW = "1.35.4", "1.36.3"
 OLD_ETCD, NEW_ETCD = "3.6.7", "3.6.8"
 NODE_PORT = 30080
 
 # Graceful, as what is to lose no request has to be: a pod that is going still answers until nobody is sent to it.
+POD = f"""
+topologySpreadConstraints:
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {{matchLabels: {{app: web}}}}
+containers:
+- name: web
+  image: {PROBE_IMAGE}
+  readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
+  lifecycle: {{preStop: {{sleep: {{seconds: 5}}}}}}
+"""
+
 WEB = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: web}}
-spec:
-  replicas: 4
-  selector: {{matchLabels: {{app: web}}}}
-  template:
-    metadata: {{labels: {{app: web}}}}
-    spec:
-      topologySpreadConstraints:
-      - maxSkew: 1
-        topologyKey: kubernetes.io/hostname
-        whenUnsatisfiable: ScheduleAnyway
-        labelSelector: {{matchLabels: {{app: web}}}}
-      containers:
-      - name: web
-        image: {PROBE_IMAGE}
-        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
-        lifecycle: {{preStop: {{sleep: {{seconds: 5}}}}}}
+{deployment("web", 4, POD)}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget

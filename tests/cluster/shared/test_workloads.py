@@ -6,29 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from ..support import PROBE_IMAGE, eventually
+from ..support import PROBE_IMAGE, deployment, eventually
 from .conftest import Shared
 
+POD = f"""
+terminationGracePeriodSeconds: 1
+containers:
+- name: shop
+  image: {PROBE_IMAGE}
+  args: [--listen, ":8080"]
+  env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
+  readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
+topologySpreadConstraints:
+- {{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule,
+   labelSelector: {{matchLabels: {{app: shop}}}}}}
+"""
+
 SHOP = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: shop}}
-spec:
-  replicas: 3
-  selector: {{matchLabels: {{app: shop}}}}
-  template:
-    metadata: {{labels: {{app: shop}}}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: shop
-        image: {PROBE_IMAGE}
-        args: [--listen, ":8080"]
-        env: [{{name: POD_NAME, valueFrom: {{fieldRef: {{fieldPath: metadata.name}}}}}}]
-        readinessProbe: {{httpGet: {{path: /ready, port: 8080}}, periodSeconds: 1}}
-      topologySpreadConstraints:
-      - {{maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule,
-         labelSelector: {{matchLabels: {{app: shop}}}}}}
+{deployment("shop", 3, POD)}
 ---
 apiVersion: v1
 kind: Service

@@ -1,24 +1,19 @@
 """`kubeup destroy`, the last on the shared cluster, after all that other tests did to it: hosts as they were."""
 
 from ..snapshot import assert_as_before
-from ..support import PROBE_IMAGE
+from ..support import PROBE_IMAGE, deployment
 from .conftest import FOREIGN_FILES, Shared
 
+POD = f"""
+containers:
+- name: six
+  image: {PROBE_IMAGE}
+  volumeMounts: [{{name: data, mountPath: /data}}]
+volumes: [{{name: data, emptyDir: {{medium: Memory}}}}]
+"""
+
 SIX = f"""
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: six}}
-spec:
-  replicas: 6
-  selector: {{matchLabels: {{app: six}}}}
-  template:
-    metadata: {{labels: {{app: six}}}}
-    spec:
-      containers:
-      - name: six
-        image: {PROBE_IMAGE}
-        volumeMounts: [{{name: data, mountPath: /data}}]
-      volumes: [{{name: data, emptyDir: {{medium: Memory}}}}]
+{deployment("six", 6, POD)}
 ---
 apiVersion: v1
 kind: Service

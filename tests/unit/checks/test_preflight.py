@@ -376,3 +376,53 @@ def test_the_ports_of_etcd_are_free_where_it_will_run(world: Any) -> None:
     cluster = world.cluster("a i etcd")
     readings = {host.name: Reading(world.host(host, listening=frozenset({22, 2379}))) for host in cluster.hosts}
     assert problems(world, cluster, readings) == ["n3: port 2379 is taken, and etcd needs it"]
+
+
+def network_problems(world: Any, settings: dict[str, Any], roles: str = "ai i", **facts: Any) -> list[str]:
+    cluster = world.cluster(roles, **settings)
+    return problems(world, cluster, {node.name: Reading(world.host(node, **facts)) for node in cluster.hosts})
+
+
+def test_ipvs_is_refused_on_all_hosts_whose_kernel_lacks_it(world: Any) -> None:
+    ipvs = {"kube_proxy": {"mode": "ipvs"}}
+    assert network_problems(world, ipvs, kernel_offers=frozenset({"ip_vs", "dummy"})) == []
+    assert network_problems(world, ipvs, kernel_offers=frozenset({"dummy"}), kernel="6.18") == [
+        f"{name}: kube_proxy's mode ipvs needs ip_vs, which the kernel 6.18 does not have" for name in ("n1", "n2")
+    ]
+    assert len(network_problems(world, ipvs, "a i etcd", kernel_offers=frozenset())) == 2
+    assert network_problems(world, {}, kernel_offers=frozenset()) == []
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fits"), [("5.12.19", False), ("3.10.0-1160.el7", False), ("5.13.0", True), ("6.1", True)]
+)
+def test_nftables_needs_a_kernel_that_is_not_too_old(world: Any, kernel: str, fits: bool) -> None:
+    found = network_problems(world, {"kube_proxy": {"mode": "nftables"}}, "ai", kernel=kernel)
+    assert found == ([] if fits else [f"n1: kube_proxy's mode nftables needs Linux 5.13, and this is {kernel}"])
+    assert network_problems(world, {}, "ai", kernel=kernel) == []
+
+
+def test_host_gw_is_refused_across_gateways(world: Any) -> None:
+    host_gw = {"flannel": {"backend": "host-gw"}}
+    own, all_of_it = IPv4Network("10.0.0.2/31"), IPv4Network("10.0.0.0/24")
+    found = network_problems(world, host_gw, "ai i i", neighbours=(own,))
+    says = "flannel's backend host-gw reaches only nodes of its own layer-2 network, and from here n1 can be reached"
+    assert [problem.partition(" through a ")[0] for problem in found] == [f"n2: {says}", f"n3: {says}"]
+    assert network_problems(world, host_gw, "ai i i", neighbours=(own, all_of_it)) == []
+    assert network_problems(world, host_gw, "ai i i", neighbours=()) == []  # it is not known
+    assert network_problems(world, {}, "ai i i", neighbours=(own,)) == []
+    assert network_problems(world, {**host_gw, "cni": "none"}, "ai i i", neighbours=(own,)) == []
+
+
+@pytest.mark.parametrize(
+    ("flannel", "expected"),
+    [
+        ({"mtu": 1450}, []),
+        ({"mtu": 1451}, ["n1: flannel's mtu 1451 is more than this host's link takes (1500, of which VXLAN needs 50)"]),
+        ({"mtu": 1500, "backend": "host-gw"}, []),
+        ({"mtu": 1501, "backend": "host-gw"}, ["n1: flannel's mtu 1501 is more than this host's link takes (1500)"]),
+    ],
+)
+def test_pods_packets_fit_into_the_links(world: Any, flannel: dict[str, Any], expected: list[str]) -> None:
+    assert network_problems(world, {"flannel": flannel}, "ai", mtus=(("eth0", 1500),)) == expected
+    assert network_problems(world, {"flannel": flannel}, "ai", mtus=()) == []

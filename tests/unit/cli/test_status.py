@@ -101,10 +101,11 @@ def test_what_hangs_is_asked_side_by_side(world: Any, monkeypatch: Any) -> None:
 
     run = Run(cluster, Session(), scope=frozenset({"n2", "n3"}))  # type: ignore[arg-type]
     monkeypatch.setattr(status, "_unhealthy", lambda run: {})
-    monkeypatch.setattr(status, "_node", lambda run, name, ready: ready.get(name))
+    monkeypatch.setattr(status, "_certificates", lambda run: {})
+    monkeypatch.setattr(status, "_node", lambda run, name, ready, certificates: ready.get(name))
     run.readings = {name: world.holding({}, world.facts) for name in ("n2", "n3")}
     found = gather(run)
-    assert together[:2] == [["masters", "unhealthy", "snapshots"], ["n2", "n3"]]
+    assert together[:2] == [["masters", "unhealthy", "certificates", "snapshots"], ["n2", "n3"]]
     assert [master["ready"] for master in found["masters"]] == [False, False, True]
     assert (found["nodes"][1:], found["nodes"][0]["ready"]) == (["True", "True"], "unknown")
     assert found["not_in_the_inventory"] == ["old"]

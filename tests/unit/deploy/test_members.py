@@ -10,8 +10,8 @@ import pytest
 
 from kubeup.deploy import members as module
 from kubeup.deploy.members import (
-    Member,
     Members,
+    Peer,
     Seat,
     Step,
     check_members,
@@ -30,11 +30,9 @@ def url(number: int) -> str:
     return f"https://10.0.0.{number}:2380"
 
 
-def member(number: int, **more: Any) -> Member:
+def member(number: int, **more: Any) -> Peer:
     """A healthy member on host n<number>."""
-    return replace(
-        Member(number, f"n{number}", (url(number),), (f"https://10.0.0.{number}:2379",), answers=True), **more
-    )
+    return replace(Peer(number, f"n{number}", (url(number),), (f"https://10.0.0.{number}:2379",), answers=True), **more)
 
 
 def seat(number: int, *, data: bool = True, first_start: bool = False) -> Seat:
@@ -49,7 +47,7 @@ dead: dict[str, Any] = {"answers": False}
 added: dict[str, Any] = {"name": "", "client_urls": (), "answers": False, "learner": True}
 """As `member add --learner` leaves it."""
 
-TABLE: dict[str, tuple[Sequence[Member], Sequence[Seat], list[Step]]] = {
+TABLE: dict[str, tuple[Sequence[Peer], Sequence[Seat], list[Step]]] = {
     "as it shall be": ([member(1), member(2), member(3)], [seat(1), seat(2), seat(3)], []),
     "in another order": ([member(2), member(1)], [seat(1), seat(2)], []),
     "one that is down is not another matter": (
@@ -166,7 +164,7 @@ def test_steps(case: str) -> None:
     assert steps(now, wanted) == expected
 
 
-GUARD: dict[str, tuple[list[Member], str]] = {
+GUARD: dict[str, tuple[list[Peer], str]] = {
     "one of three": ([member(1), member(2), member(3)], ""),
     "the dead one of three": ([member(1, **dead), member(2), member(3)], ""),
     "one of two": ([member(1), member(2)], ""),
@@ -206,7 +204,7 @@ def test_quorum_is_guarded(case: str) -> None:
 class Etcd:
     """A Session whose hosts have etcd; ``done`` is what was done to it, in words."""
 
-    def __init__(self, now: list[Member], readings: dict[str, Reading]) -> None:
+    def __init__(self, now: list[Peer], readings: dict[str, Reading]) -> None:
         self.now = now
         self.readings = readings
         self.done: list[str] = []
@@ -301,7 +299,7 @@ def make(world: Any) -> Any:
     """Makes a Run for masters with these roles; ``have`` are the numbers of those that are up with data."""
 
     def make(
-        roles: str, *, have: str = "", now: list[Member] | None = None, before: str = "", **settings: Any
+        roles: str, *, have: str = "", now: list[Peer] | None = None, before: str = "", **settings: Any
     ) -> tuple[Run, Etcd]:
         cluster = world.cluster(roles, **settings)
         readings = {}

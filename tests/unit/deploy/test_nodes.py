@@ -14,7 +14,7 @@ from kubeup.cluster.model import Role
 from kubeup.deploy import leaving, remove_node, replace_node, up
 from kubeup.deploy.add_node import Inventory, edit, phases
 from kubeup.deploy.leaving import Belongs, Quorum, affected, member_of, without
-from kubeup.deploy.members import Member
+from kubeup.deploy.members import Peer
 from kubeup.deploy.remove_node import Removal
 from kubeup.deploy.replace_node import Replacement
 from kubeup.deploy.run import Run
@@ -31,6 +31,8 @@ nodes:
   - i: 10.0.0.5
 """
 ONE = "name: demo\nnodes:\n  - ai: 10.0.0.1\n  - i: 10.0.0.2\n  - i: 10.0.0.3\n"
+FOUR = ONE + "  - i: 10.0.0.4\n"
+INGRESS = "addons: {traefik: on, ingress-vip: {address: 10.0.0.99}}\n"
 ETCD = ONE + "  - {etcd: 10.0.0.7, name: e1}\n  - etcd: 10.0.0.8\n  - etcd: 10.0.0.9\n"
 
 
@@ -57,6 +59,10 @@ def titles(items: Any) -> list[str]:
         (ONE, "10.0.0.3", "", ["10.0.0.1", "10.0.0.3"]),
         (THREE, "10.0.0.5", "", ["10.0.0.1", "n2", "10.0.0.3", "10.0.0.5"]),
         (THREE, "n2", "", ["10.0.0.1", "n2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
+        # Those among which ingress' address moves list one another.
+        (THREE, "10.0.0.5", INGRESS, ["10.0.0.1", "n2", "10.0.0.3", "10.0.0.4", "10.0.0.5"]),
+        (FOUR, "10.0.0.4", INGRESS, ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"]),
+        (FOUR, "10.0.0.4", INGRESS.replace(": on", ": {nodes: [10.0.0.2]}"), ["10.0.0.1", "10.0.0.4"]),
         (ETCD, "10.0.0.3", "", ["10.0.0.1", "10.0.0.3"]),
         (ETCD, "e1", "", ["10.0.0.1", "e1", "10.0.0.8", "10.0.0.9"]),
         (ETCD, "e1", "flannel: {store: etcd}\n", ["10.0.0.1", "10.0.0.2", "10.0.0.3", "e1", "10.0.0.8", "10.0.0.9"]),
@@ -172,8 +178,8 @@ def test_a_host_of_another_cluster_is_left_alone(world: Any) -> None:
 def test_quorum_is_looked_at_for_all_that_go_together(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = world.cluster("ai ai ai")
 
-    def of(*answer: bool) -> list[Member]:
-        return [Member(i, f"n{i}", (f"https://10.0.0.{i}:2380",), answers=a) for i, a in enumerate(answer, 1)]
+    def of(*answer: bool) -> list[Peer]:
+        return [Peer(i, f"n{i}", (f"https://10.0.0.{i}:2380",), answers=a) for i, a in enumerate(answer, 1)]
 
     run = replace(Run(cluster, type("Hosts", (), {})()))
     for answers, names, refused in [
@@ -191,7 +197,7 @@ def test_quorum_is_looked_at_for_all_that_go_together(world: Any, monkeypatch: p
         else:
             Quorum(names).run(run)
     # One that never started has no name yet: it is known by its address.
-    assert member_of(cluster, [Member(7, "", ("https://10.0.0.2:2380",))], "n2") is not None
+    assert member_of(cluster, [Peer(7, "", ("https://10.0.0.2:2380",))], "n2") is not None
 
 
 # Replacing

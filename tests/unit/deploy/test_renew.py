@@ -7,7 +7,7 @@ import pytest
 
 from kubeup.cluster import CertificateSpec, new_authority
 from kubeup.cluster.certificates import issue
-from kubeup.deploy import one_by_one, renew
+from kubeup.deploy import gates, one_by_one, renew
 from kubeup.deploy.one_by_one import APISERVER, InTurn, OneByOne
 from kubeup.deploy.renew import Living, Renew, every_one, name_of, these
 from kubeup.deploy.run import Run
@@ -158,7 +158,7 @@ def test_no_master_is_touched_while_a_member_of_etcd_is_missing(roll: Any) -> No
 @pytest.fixture
 def turn(world: Any, monkeypatch: Any) -> Any:
     """Changes a file that kube-apiserver uses on all masters, of which ``serving`` run one; what was done."""
-    monkeypatch.setattr(one_by_one, "GATE", 0)
+    monkeypatch.setattr(gates, "GATE", 0)
 
     def turn(roles: str, serving: str, *, ill: str = "", broken: str = "", service: str = APISERVER) -> list[Any]:
         cluster = world.cluster(roles)

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
+from kubeup.cluster.model import Flannel
 from kubeup.deploy import destroy, up
+from kubeup.deploy.path import measure
 from kubeup.deploy.phases import Validate, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.vault import PUBLIC, Vault
 from kubeup.errors import PreflightError
 from kubeup.host.difference import Change
 from kubeup.host.reading import Entry, Reading
+from kubeup.host.session import Output
 from kubeup.observer import Silent
 
 
@@ -24,6 +27,7 @@ class Hosts:
         self.applied: list[tuple[str, str, list[tuple[str, tuple[str, str]]]]] = []
         self.asked: tuple[str, ...] = ()
         self.reads = 0
+        self.ways: list[tuple[str, ...]] = []
 
     def read(
         self, nodes: Any = None, *, contents: tuple[str, ...] = (), deep: bool = False, alone: bool = False
@@ -31,6 +35,14 @@ class Hosts:
         self.reads += 1
         self.asked = contents
         return {name: reading for name, reading in self.readings.items() if nodes is None or name in nodes}
+
+    def side_by_side(self, nodes: Any, function: Any) -> dict[str, Any]:
+        return {name: function(name) for name in nodes}
+
+    def shell(self, node: str, script: str, *arguments: str, timeout: float = 0) -> Output:
+        """The way to other nodes, which takes less than their links."""
+        self.ways.append((node, *arguments))
+        return Output("1400\n", "", 0)
 
     def apply(self, title: str, changes: dict[str, Change], material: Any) -> None:
         for name, change in changes.items():
@@ -220,3 +232,46 @@ def test_a_script_that_fails_on_a_master_is_told(make: Any) -> None:
     hosts.side_by_side = lambda names, function: dict.fromkeys(names, output)  # type: ignore[attr-defined]
     with pytest.raises(Exception, match="running a script failed on n1, n2, n3"):
         run.on_masters("false")
+
+
+def linked(make: Any, roles: str = "ai i", *, up: bool = False, **settings: Any) -> tuple[Run, Hosts]:
+    """A Run on hosts whose links take 1500 and 9000 bytes in turn."""
+    run, hosts = make(roles, up=up)
+    for number, reading in enumerate(hosts.readings.values()):
+        reading.facts = replace(reading.facts, mtus=(("lo", 65536), ("eth0", (1500, 9000)[number % 2])))
+    run.cluster = run.cluster.model_copy(update=settings)
+    return run, hosts
+
+
+def path_mtus(hosts: Hosts) -> list[int]:
+    return [reading.facts.path_mtu for reading in hosts.readings.values()]
+
+
+def test_the_way_between_nodes_is_measured_once(make: Any) -> None:
+    run, hosts = linked(make)
+    measure(run)
+    assert hosts.ways == [("n1", "1500", "10.0.0.2"), ("n2", "9000", "10.0.0.1")]
+    assert path_mtus(hosts) == [1400, 1400]
+    assert "mtu=1350 # what the way" in run.desired("n2")["file", "/opt/kubeup/lib/cni-config"][1].content  # type: ignore[union-attr]
+    measure(run)
+    assert len(hosts.ways) == 2
+    run.deep = True
+    measure(run)
+    assert len(hosts.ways) == 4
+
+
+def test_the_smallest_link_counts_where_the_way_says_nothing(make: Any, monkeypatch: Any) -> None:
+    run, hosts = linked(make)
+    monkeypatch.setattr(hosts, "shell", lambda *_, timeout: Output("", "", 0))
+    measure(run)
+    assert path_mtus(hosts) == [1500, 1500]
+
+
+def test_the_way_is_not_measured_where_nothing_follows_from_it(make: Any) -> None:
+    for roles, settings in (("ai", {}), ("ai i", {"cni": "none"}), ("ai i", {"flannel": Flannel(mtu=1300)})):
+        run, hosts = linked(make, roles, **settings)
+        measure(run)
+        assert hosts.ways == []
+    run, hosts = make()  # hosts that do not say what their links take
+    measure(run)
+    assert hosts.ways == []

@@ -1,16 +1,17 @@
 """The script that holds a host, tried here on a file of its own."""
 
 import contextlib
+import io
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from kubeup.errors import BusyError
-from kubeup.host.lock import SCRIPT, refuse_busy
+from kubeup.errors import BusyError, KubeupError
+from kubeup.host.lock import SCRIPT, Lock, refuse_busy
 
 
 class Holder:
@@ -78,3 +79,49 @@ def test_a_file_that_was_left_holds_nobody(hold: Any, tmp_path: Path) -> None:
 
 def test_other_answers_are_no_refusal() -> None:
     refuse_busy("node-1", "fact\tos\tdebian")
+
+
+class Gone:
+    """An SSH client, and its channel, whose connection is gone, which paramiko has not noticed yet."""
+
+    def __init__(self, breaks: bool = True) -> None:
+        self.breaks = breaks
+
+    def get_transport(self) -> Any:
+        return self
+
+    def open_session(self, timeout: float) -> Any:
+        return self
+
+    def exec_command(self, command: str) -> None:
+        self._breaks()
+
+    def makefile(self, mode: str) -> Any:
+        return io.StringIO("held\tmark\n")
+
+    def exit_status_ready(self) -> bool:
+        return False
+
+    def settimeout(self, seconds: float) -> None: ...
+
+    def shutdown_write(self) -> None:
+        self._breaks()
+
+    def close(self) -> None:
+        self._breaks()
+
+    def _breaks(self) -> None:
+        if self.breaks:
+            raise EOFError
+
+
+def test_a_connection_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must not hide what ended the job, nor end it in paramiko's words."""
+    lock, client = Lock("a job"), Gone(breaks=False)
+    assert lock.acquire([("node-1", cast(Any, client))]) == {"node-1": "mark"}
+    client.breaks = True
+    monkeypatch.setattr("kubeup.host.lock.BEAT", 0)
+    lock.release()
+    assert lock.held == []
+    with pytest.raises(KubeupError, match="node-1: the connection broke: the other side closed it"):
+        lock.acquire([("node-1", cast(Any, client))])

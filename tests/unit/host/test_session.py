@@ -12,7 +12,7 @@ from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading
 from kubeup.host.resources import Blob, File, Secret
-from kubeup.host.session import NO_SUDO_REMEDY, Session, ssh_data
+from kubeup.host.session import NO_SUDO_REMEDY, Session, _tell_broken, ssh_data
 
 ANSWER = (Path(__file__).parent / "reading.txt").read_text().splitlines()
 READ, APPLY, RECEIVE = "kubeup quick", "kubeup-apply", "kubeup-receive"
@@ -151,6 +151,24 @@ def test_a_command_that_was_cut_off_has_no_exit_code(hosts: FakeHosts) -> None:
     with hosts.session() as session:
         assert session.shell("n1", "sleep").exit_code is None
         assert session.shell("n1", "true").ok
+
+
+def test_a_connection_that_pyinfra_does_not_expect_to_break(hosts: FakeHosts, world: Any, monkeypatch: Any) -> None:
+    """EOFError is what paramiko raises then. It would end the command as if a person had; see kubeup.host.transfer."""
+    with hosts.session() as session:
+
+        def gone(*_: Any, **__: Any) -> Any:
+            raise EOFError
+
+        connector = session._hosts["n1"].connector
+        monkeypatch.setattr(connector, "run_shell_command", gone)
+        _tell_broken(connector)
+        output = session.shell("n1", "true")
+        assert (output.exit_code, output.stderr) == (None, "the connection broke: the other side closed it")
+        with pytest.raises(HostsFailed) as raised:
+            session.apply("Files", adding("n1", "n2"), world.material())
+        (failed,) = raised.value.failures
+        assert (failed.host, failed.exit_code, failed.output) == ("n1", None, "the connection broke")
 
 
 def test_a_host_that_cannot_be_read(hosts: FakeHosts) -> None:

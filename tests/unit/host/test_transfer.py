@@ -128,6 +128,22 @@ def test_a_host_that_ends_early_is_heard(material: Material) -> None:
     assert host.connector_data[OUTPUT] == ["no space", "kubeup-exit-code 1"]
 
 
+def test_a_connection_that_is_gone_is_told_as_such(material: Material, monkeypatch: Any) -> None:
+    """paramiko raises EOFError until it has noticed."""
+
+    def gone(*_: Any) -> None:
+        raise EOFError
+
+    channel = Channel(limit=0)
+    monkeypatch.setattr(channel, "sendall", gone)
+    host = over(channel)
+    assert not send(None, host, [item("large")], [], material)  # type: ignore[arg-type]
+    assert host.connector_data[OUTPUT] == ["no space", "kubeup-exit-code 1"]  # what the host said counts more
+    monkeypatch.setattr(channel, "shutdown_write", gone)
+    assert not send(None, host, [item("large")], [], material)  # type: ignore[arg-type]
+    assert host.connector_data[OUTPUT] == ["the connection broke: the other side closed it"]
+
+
 def test_of_a_damaged_component_nothing_is_sent(material: Material) -> None:
     channel = Channel()
     host = over(channel)

@@ -1,7 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from kubeup.errors import LabError
-from kubeup.lab import hosts
+from kubeup.lab import Lab, hosts
 from kubeup.lab.hosts import create, destroy, run_flags
 
 FULL = "Name:\tcat\nCapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\n"
@@ -45,3 +47,38 @@ def _no_docker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_lab_of_no_hosts_is_refused() -> None:
     with pytest.raises(LabError, match="1 to 200"):
         create("demo", hosts=0)
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two runs sweep the same leftover: Docker refuses the second, and a moment later there is nothing left."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(hosts.time, "sleep", lambda _: None)
+    answers = iter([["c1"], ["c1"], [], ["n1"], [], []])  # containers twice, then none; the network once
+    removals: list[tuple[str, ...]] = []
+    monkeypatch.setattr(hosts, "docker_lines", lambda *_: next(answers))
+    monkeypatch.setattr(hosts, "docker", lambda *words, check: removals.append(words) or "")
+
+    destroy("demo")
+
+    assert removals == [("rm", "--force", "--volumes", "c1"), ("network", "rm", "n1")]
+
+
+def test_what_cannot_be_removed_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def docker(*words: str, check: bool) -> str:
+        if check:
+            raise LabError("docker rm: device or resource busy")
+        return ""
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setattr(hosts, "REMOVE_LIMIT", 0.2)
+    monkeypatch.setattr(hosts, "docker_lines", lambda *_: ["c1"])
+    monkeypatch.setattr(hosts, "docker", docker)
+
+    with pytest.raises(LabError, match="busy"):
+        destroy("demo")
+
+
+def test_a_lab_that_was_never_whole_is_not_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(hosts, "find", lambda name: Lab(name, (), tmp_path))
+    with pytest.raises(LabError, match="kubeup lab destroy demo"):
+        hosts.start("demo")

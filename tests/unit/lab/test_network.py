@@ -1,6 +1,9 @@
 from ipaddress import IPv4Network
 from itertools import islice
 
+import pytest
+
+from kubeup.lab import network
 from kubeup.lab.network import POOL, free_subnets, parse_docker_networks, parse_routes
 
 ROUTES = """\
@@ -42,3 +45,15 @@ def test_routes_are_read_without_the_default_route() -> None:
 
 def test_docker_networks_are_read_without_ipv6() -> None:
     assert parse_docker_networks(NETWORKS) == nets("172.17.0.0/16", "10.79.4.0/24")
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_network_without_a_way_out_is_internal(monkeypatch: pytest.MonkeyPatch, outside: bool) -> None:
+    called: list[tuple[str, ...]] = []
+    monkeypatch.setattr(network, "docker_lines", lambda *_: [])
+    monkeypatch.setattr(network, "docker", lambda *words, **_: called.append(words))
+
+    subnet = network.make_network("kubeup-lab-demo", ["kubeup.lab=demo"], outside=outside)
+
+    assert str(subnet) in called[-1]
+    assert ("--internal" in called[-1]) is not outside
