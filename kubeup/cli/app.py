@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, certs, components, elsewhere, etcd, lab, nodes, upgrade
+from kubeup.cli import backup, certs, components, elsewhere, etcd, lab, nodes, preflight, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -42,6 +42,7 @@ app.command()(backup.restore)
 app.command()(backup.drill)
 app.command("import")(elsewhere.import_)
 app.command()(elsewhere.explain)
+app.command()(preflight.preflight)
 app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
