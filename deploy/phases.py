@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, new_hosts, preflight
 from kubeup.checks.reach import Reached, reach
+from kubeup.checks.sources import preflight_proxy
 from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.path import measure
@@ -71,6 +72,7 @@ class Preflight:
         _refuse_expired(run)
         if new := new_hosts(run.readings, run.changes):
             preflight_reach(run, new)
+            preflight_proxy(run.cluster, run.session, new)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]

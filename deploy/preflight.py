@@ -8,6 +8,7 @@ from typing import Any
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import preflight
 from kubeup.checks.reach import Reached, reach
+from kubeup.checks.sources import preflight_proxy
 from kubeup.deploy.phases import REACH
 from kubeup.deploy.run import Run
 from kubeup.errors import PreflightError, Problem
@@ -51,6 +52,10 @@ def examine(run: Run) -> Examined:
         problems += error.problems
     try:
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
+    except PreflightError as error:
+        problems += error.problems
+    try:
+        preflight_proxy(run.cluster, run.session, [node.name for node in run.nodes])
     except PreflightError as error:
         problems += error.problems
     everybody = [node.name for node in run.nodes]

@@ -39,6 +39,7 @@ from kubeup.roles import (
     kubelet,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 from kubeup.roles.common import is_of, versions_in_use
@@ -46,6 +47,7 @@ from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
+    sources,
     base,
     firewall,
     containerd,

@@ -21,6 +21,7 @@ from kubeup.roles import (
     kubelet,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 
@@ -29,6 +30,8 @@ PHASES: list[Phase] = [
     # First of all, and on the masters alone: a run that is killed later finds the authorities again.
     Converge("Authorities", roles=[authorities]),
     Distribute(),
+    # Before packages are installed, which come by these ways.
+    Converge("Sources", roles=[sources]),
     Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
     Members(),
     # Side by side in a new cluster: every member must be configured before one waits for a quorum of them.

@@ -31,14 +31,14 @@ def _dns_label(text: str) -> str:
     return text
 
 
-def _path(path: Path, info: ValidationInfo) -> Path:
+def local_path(path: Path, info: ValidationInfo) -> Path:
     """``~`` expanded, and relative to the inventory's folder (the validation context's "folder") when there is one."""
     folder: Path = (info.context or {}).get("folder", Path())
     return folder / path.expanduser()
 
 
 DnsLabel = Annotated[str, AfterValidator(_dns_label)]
-LocalPath = Annotated[Path, AfterValidator(_path)]
+LocalPath = Annotated[Path, AfterValidator(local_path)]
 
 
 class Value(BaseModel):

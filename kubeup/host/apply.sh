@@ -80,6 +80,9 @@ packages() {
 }
 
 install_packages() {
+    # The proxy of the inventory, where there is one (the role sources).
+    # shellcheck disable=SC1091
+    if [ -r /etc/kubernetes/proxy.env ]; then set -a; . /etc/kubernetes/proxy.env; set +a; fi
     if command -v apt-get >/dev/null 2>&1; then
         export DEBIAN_FRONTEND=noninteractive
         apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
