@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import shlex
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -17,10 +18,12 @@ from urllib.parse import quote
 import gevent
 import httpx
 
+from kubeup.checks.addons import addons_ready
 from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
+from kubeup.checks.pods import why_not_ready
+from kubeup.checks.walk import in_short, trace
 from kubeup.cluster import Cluster, api_endpoint
-from kubeup.cluster.manifests import OWNER
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
 from kubeup.host.session import Session
@@ -51,10 +54,10 @@ They double from 0.8 s to 30 s, and each is made longer by up to as much again (
 """
 NAMES_ANSWER = 20
 """Seconds within which CoreDNS must know a Service that has always been there: it answers as soon as it runs."""
-ADDONS_READY = 180
-"""Seconds that addons may take: metrics-server is ready once it has measured all nodes, others have webhooks."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
+EXPLAINED = 40
+"""Seconds that looking for the reason of a failure may take."""
 NEIGHBOURS = 3
 """How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
 
@@ -70,7 +73,14 @@ class CheckResult:
 
 
 class CheckFailed(KubeupError):
-    """A check did not find what it looked for."""
+    """A check did not find what it looked for.
+
+    ``way``: (FROM, TO) of what did not arrive, in the words of `kubeup trace`, for an explanation.
+    """
+
+    def __init__(self, text: str, way: tuple[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.way = way
 
 
 @dataclass
@@ -89,6 +99,8 @@ class Proof:
     show: Callable[[str], None] = print
     pods: dict[str, str] = field(default_factory=dict)
     """IP of the pod on every node."""
+    pod_names: dict[str, str] = field(default_factory=dict)
+    """And its name."""
     web: dict[str, str] = field(default_factory=dict)
     """IP of each pod behind the Services, by its name."""
     service: str = ""
@@ -110,9 +122,20 @@ class Proof:
     def on_each(self, names: Sequence[str], ask: Callable[[str], None]) -> None:
         """Ask on these hosts side by side. Raises CheckFailed with what is wrong on each."""
         outcome = self.session.side_by_side(names, ask)
-        wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
+        wrong = {name: error for name, error in outcome.items() if error is not None}
         if wrong:
-            raise CheckFailed("; ".join(wrong))
+            ways = (error.way for error in wrong.values() if isinstance(error, CheckFailed))
+            text = "; ".join(f"{name}: {error}" for name, error in wrong.items())
+            raise CheckFailed(text, next(filter(None, ways), None))
+
+    def pod(self, node: str) -> str:
+        """The pod on a node, as an end of a way."""
+        return f"{self.namespace}/{self.pod_names[node]}"
+
+    @property
+    def web_service(self) -> str:
+        """The Service, as an end of a way."""
+        return f"svc/{self.namespace}/web:8001"
 
 
 def nodes_ready(proof: Proof) -> str:
@@ -134,6 +157,10 @@ def nodes_ready(proof: Proof) -> str:
         raise CheckFailed("the cluster is not up: its masters have no admin access (kubeup up)")
     nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
     wrong = []
+    first = next(
+        (name for name in names if condition(nodes.get(name, {}).get("status", {}), "Ready").get("status") != "True"),
+        "",
+    )
     for name in names:
         if name not in nodes:
             wrong.append(f"{name} has not registered with the API")
@@ -146,7 +173,9 @@ def nodes_ready(proof: Proof) -> str:
     if proof.cluster.cni == "none" and any(NO_NETWORK in what for what in wrong):
         wrong.append(YOURS)
     if wrong or not output.ok:
-        raise CheckFailed("; ".join(wrong) or output.stderr)
+        # Where the network is the user's, and has not come yet, there is nothing to explain.
+        way = (first, "svc/default/kubernetes") if first and proof.cluster.cni != "none" else None
+        raise CheckFailed("; ".join(wrong) or output.stderr, way)
     stand_ins = {name for name, item in nodes.items() if STAND_IN in item["metadata"].get("labels", {})}
     strangers = sorted(nodes.keys() - set(names) - proof.others - stand_ins)
     more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
@@ -161,7 +190,9 @@ def _function(script: str) -> str:
 def outside_address(proof: Proof) -> str:
     """The API answers where clients outside look for it: at the virtual address, or through the user's balancer."""
     if wrong := answers_outside(proof.cluster, proof.session):
-        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})")
+        address = proof.cluster.api.address
+        way = (proof.cluster.masters[0].name, f"{address}:{proof.cluster.api_port}") if address else None
+        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})", way)
     return f"the API answers at {api_endpoint(proof.cluster)}"
 
 
@@ -220,8 +251,9 @@ def pod_on_every_node(proof: Proof) -> str:
     for item in items:
         ready = condition(item["status"], "Ready").get("status") == "True"
         match item["kind"], item["metadata"]["name"], item["metadata"].get("labels", {}).get("app"):
-            case "Pod", _, "on-every-node" if ready:
+            case "Pod", pod, "on-every-node" if ready:
                 proof.pods[item["spec"]["nodeName"]] = item["status"]["podIP"]
+                proof.pod_names[item["spec"]["nodeName"]] = pod
             case "Pod", pod, "web" if ready:
                 proof.web[pod] = item["status"]["podIP"]
             case "Service", "web", _:
@@ -230,22 +262,9 @@ def pod_on_every_node(proof: Proof) -> str:
                 proof.node_port = item["spec"]["ports"][0]["nodePort"]
     missing = [node.name for node in proof.cluster.nodes if node.name not in proof.pods]
     if missing or len(proof.web) < 2 or not output.ok:
-        why = "; ".join(_why_not_ready(item) for item in items if item["kind"] == "Pod" and _why_not_ready(item))
+        why = "; ".join(why_not_ready(item) for item in items if item["kind"] == "Pod" and why_not_ready(item))
         raise CheckFailed(f"no running pod on {', '.join(missing) or 'some node'}: {why or output.stderr}")
     return f"a pod runs on each of {len(proof.pods)} nodes"
-
-
-def _why_not_ready(pod: dict[str, Any]) -> str:
-    name = pod["metadata"]["name"]
-    for status in pod["status"].get("containerStatuses", []):
-        for state in ("waiting", "terminated"):
-            if state in status["state"]:
-                detail = status["state"][state]
-                return f"{name}: {detail.get('reason', state)} {detail.get('message', '')}".strip()
-    for told in pod["status"].get("conditions", []):
-        if told["status"] != "True" and told.get("message"):
-            return f"{name}: {told['message']}"
-    return ""
 
 
 def pods_reach_pods(proof: Proof) -> str:
@@ -256,16 +275,18 @@ def pods_reach_pods(proof: Proof) -> str:
         start = names.index(name)
         others = [names[(start + step) % len(names)] for step in range(1, min(NEIGHBOURS, len(names) - 1) + 1)]
         targets = {f"the pod on {other}": proof.pods[other] for other in others} or proof.web
+        ends = [proof.pod(other) for other in others] or [f"{proof.namespace}/{pod}" for pod in proof.web]
         urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{ip}/', safe='')}" for ip in targets.values()]
-        wrong = []
-        for target, answer in zip(
-            targets, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True
-        ):
+        wrong: list[str] = []
+        way = None
+        answers = proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls)
+        for target, end, answer in zip(targets, ends, answers, strict=True):
             inner = json.loads(answer["body"]) if answer.get("body") else {}
             if answer.get("error") or inner.get("error") or inner.get("status") != 200:
                 wrong.append(f"its pod does not reach {target}: {inner.get('error') or answer.get('error')}")
+                way = way or (proof.pod(name), end)
         if wrong:
-            raise CheckFailed("; ".join(wrong))
+            raise CheckFailed("; ".join(wrong), way)
 
     proof.on_every_node(ask)
     return f"pods of {len(names)} nodes reach one another" if len(names) > 1 else "pods reach one another"
@@ -288,7 +309,7 @@ def cluster_ip(proof: Proof) -> str:
                     answer.get("error")
                     or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
                 )
-                raise CheckFailed(f"{url} {said}")
+                raise CheckFailed(f"{url} {said}", (name, proof.web_service))
             gevent.sleep(0.1)
 
     proof.on_every_node(ask)
@@ -301,17 +322,18 @@ def node_port(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         address = proof.cluster.node(name).address
+        way = (_own_address(str(address)), f"nodeport:{proof.node_port}@{name}")
         for attempt in range(10):
             try:
                 httpx.get(f"http://{address}:{proof.node_port}/", timeout=3, trust_env=False).raise_for_status()
                 return
             except httpx.ConnectTimeout as error:
                 failures[name] = "timeout"
-                raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+                raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
             except httpx.HTTPError as error:
                 if attempt == 9:
                     failures[name] = str(error)
-                    raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+                    raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
                 gevent.sleep(0.3)
 
     try:
@@ -326,11 +348,22 @@ def node_port(proof: Proof) -> str:
             other = proof.cluster.node(names[(names.index(name) + 1) % len(names)])
             answer = proof.probe(name, "get", "--until", "5s", f"http://{other.address}:{proof.node_port}/")[0]
             if answer.get("error"):
-                raise CheckFailed(f"port {proof.node_port} on {other.name} ({other.address}): {answer['error']}")
+                text = f"port {proof.node_port} on {other.name} ({other.address}): {answer['error']}"
+                raise CheckFailed(text, (name, f"nodeport:{proof.node_port}@{other.name}"))
 
         proof.on_every_node(ask_neighbour)
         return f"port {proof.node_port} answers on every node from its neighbour (no way there from this machine)"
     return f"port {proof.node_port} answers on every node from outside"
+
+
+def _own_address(target: str) -> str:
+    """The address by which this machine would reach a target. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+        except OSError:
+            return "192.0.2.1"  # from somewhere else, which is all that counts
+        return str(probe.getsockname()[0])
 
 
 def names_resolve(proof: Proof) -> str:
@@ -355,7 +388,7 @@ def names_resolve(proof: Proof) -> str:
             if not wrong:
                 return
             if time.monotonic() - started > (NAMES_ANSWER if "kubernetes.default" in wrong else NAMES_FOLLOW):
-                raise CheckFailed("; ".join(wrong.values()))
+                raise CheckFailed("; ".join(wrong.values()), (proof.pod(name), proof.web_service))
             gevent.sleep(0.3)
 
     proof.on_every_node(ask)
@@ -380,66 +413,9 @@ def pod_is_replaced(proof: Proof) -> str:
     return f"{victim} was killed, another answers in its place"
 
 
-# $1: seconds to wait. Prints what could not be applied, by addon (see templates/addons/apply.sh).
-_ADDONS_APPLIED = """
-for i in $(seq $(($1 * 5))); do
-    [ "$(systemctl is-active kubeup-addons)" = activating ] || break
-    sleep 0.2
-done
-cd /run/kubeup-addons 2>/dev/null || exit 0
-for file in *.error; do [ ! -e "$file" ] || sed "s|^|${file%.error}: |" "$file"; done
-"""
-
-
 def addons(proof: Proof) -> str:
     """All that addons brought into the cluster is there, and their pods are ready."""
-    deadline = time.monotonic() + ADDONS_READY
-    said = proof.kubectl.script(_ADDONS_APPLIED, str(ADDONS_READY), timeout=ADDONS_READY + 15)
-    if not said.ok or said.stdout:
-        raise CheckFailed(f"not applied: {'; '.join((said.stdout or said.stderr).splitlines())}")
-    kinds = "apiservices.apiregistration.k8s.io,deployments.apps,daemonsets.apps,statefulsets.apps"
-    while True:
-        objects = proof.kubectl.get(kinds, "-A", "-l", OWNER)
-        waiting = [one for one in objects if not _is_ready(one, proof.whole)]
-        if not waiting:
-            names = sorted({one["metadata"]["labels"][OWNER] for one in objects})
-            return f"{', '.join(names)}: ready" if names else "there are none"
-        if time.monotonic() > deadline:
-            raise CheckFailed("; ".join(_why_waiting(proof, one) for one in waiting))
-        gevent.sleep(1)
-
-
-def _is_ready(one: dict[str, Any], whole: bool) -> bool:
-    """Whether a workload's pods, as they shall be now, are all ready, or an APIService is.
-
-    Where not all nodes are looked at, some may be dead: it is enough then that a Deployment serves.
-    """
-    spec, status = one["spec"], one.get("status", {})
-    available = condition(status, "Available").get("status") == "True"
-    if one["kind"] == "APIService" or (one["kind"] == "Deployment" and not whole):
-        return available
-    if not whole:
-        return True
-    if status.get("observedGeneration", 0) < one["metadata"]["generation"]:
-        return False
-    if one["kind"] == "DaemonSet":
-        wanted, updated = status["desiredNumberScheduled"], status.get("updatedNumberScheduled", 0)
-        return bool(updated == wanted == status.get("numberAvailable", 0))
-    wanted = spec.get("replicas", 1)
-    return bool(wanted == status.get("updatedReplicas", 0) == status.get("availableReplicas", 0))
-
-
-def _why_waiting(proof: Proof, one: dict[str, Any]) -> str:
-    """Which object of which addon is not ready, and what its pods say."""
-    meta = one["metadata"]
-    what = f"{meta['labels'][OWNER]}: {one['kind']} {meta['name']} is not ready after {ADDONS_READY} s"
-    if one["kind"] == "APIService":
-        conditions = one.get("status", {}).get("conditions", [])
-        return "; ".join([what, *(c.get("message", "") for c in conditions if c["type"] == "Available")])
-    selector = ",".join(f"{k}={v}" for k, v in one["spec"]["selector"].get("matchLabels", {}).items())
-    pods = proof.kubectl.get("pods", "-n", meta["namespace"], "-l", selector)
-    whys = [_why_not_ready(pod) for pod in pods if _why_not_ready(pod)]
-    return f"{what}: {'; '.join(whys) if whys else 'it has no pod' if not pods else 'its pods have just started'}"
+    return addons_ready(proof.kubectl, whole=proof.whole)
 
 
 def ingress_address(proof: Proof) -> str:
@@ -475,8 +451,10 @@ def titles() -> list[str]:
     return [title(check) for check in (*BEFORE, pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS)]
 
 
-def result_of(name: str, check: Callable[[], str], limit: float | None) -> CheckResult:
-    """What a check finds, which may take so many seconds."""
+def result_of(
+    name: str, check: Callable[[], str], limit: float | None, explain: Callable[[Exception], str] = lambda error: ""
+) -> CheckResult:
+    """What a check finds, which may take so many seconds. ``explain`` says more of one that failed."""
     started = time.monotonic()
     over = gevent.Timeout(limit)
     over.start()
@@ -487,7 +465,8 @@ def result_of(name: str, check: Callable[[], str], limit: float | None) -> Check
             raise
         detail, ok = f"not done within {limit:.0f} s", False
     except (KubeupError, OSError) as error:
-        detail, ok = str(error), False
+        over.close()
+        detail, ok = str(error) + explain(error), False
     finally:
         over.close()
     return CheckResult(name, ok, detail, time.monotonic() - started)
@@ -510,6 +489,18 @@ kubectl delete namespaces -l {LABEL} --wait=false --ignore-not-found >&2
 """
 """Takes away all that validations have made, also one that was killed. (A pod of a node without a host would be there
 for another minute if it were not forced.)"""
+
+
+def _explained(proof: Proof, error: Exception) -> str:
+    """The first broken link on the way that did not work, where one is found (see `kubeup trace`)."""
+    if not isinstance(error, CheckFailed) or error.way is None:
+        return ""
+    try:
+        with gevent.Timeout(EXPLAINED, False):
+            return in_short(trace(proof.cluster, proof.session, *error.way))
+    except KubeupError:
+        pass  # the API does not answer, or what was set up is gone: the error itself is what can be said
+    return ""
 
 
 @contextmanager
@@ -576,8 +567,10 @@ def validate(
     def left() -> float | None:
         return max(0.1, deadline - time.monotonic()) if deadline else None
 
+    explain = partial(_explained, proof)
+
     def run_all(checks: Sequence[Check]) -> bool:
-        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left()) for check in checks]
+        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left(), explain) for check in checks]
         gevent.joinall(jobs, raise_error=True)
         for job in jobs:
             results.append(job.value)

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import backup, certs, components, elsewhere, etcd, lab, nodes, preflight, upgrade
+from kubeup.cli import addon, backup, certs, components, elsewhere, etcd, lab, nodes, preflight, trace, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -33,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback with the values of variables could show a key
     add_completion=False,
 )
+app.add_typer(addon.app, name="addon")
 app.add_typer(certs.app, name="certs")
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
@@ -47,6 +48,7 @@ app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
 app.command()(upgrade.rollback)
+app.command()(trace.trace)
 
 INTERRUPTED = 130
 

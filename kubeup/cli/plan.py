@@ -16,7 +16,7 @@ MARKS = {"add": "+", "change": "~", "restart": "↻", "remove": "-"}
 def _text_of(item: Item) -> tuple[str, str] | None:
     """(path, new text) of an item whose text may be shown, or None."""
     match item.resource:
-        case File() as file:
+        case File() as file if file.mode & 0o004:  # else it holds a secret
             return file.path, file.content
         case Unit() as unit if item.action == "change":
             return unit.path, unit.content

@@ -4,13 +4,16 @@ An addon's settings are a model, and None where the addon is off. In the invento
 where it needs none, by ``on``; ``off`` turns off what is on by default.
 """
 
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
-from kubeup.cluster.values import Value, refuse
+from kubeup.cluster.manifests import ManifestError, owned
+from kubeup.cluster.values import DnsLabel, LocalPath, Value, local_path, refuse
 
 
 def _switch(value: Any) -> Any:
@@ -18,10 +21,46 @@ def _switch(value: Any) -> Any:
     words: dict[str, Any] = {"on": {}, "yes": {}, "true": {}, "off": None, "no": None, "false": None}
     if isinstance(value, bool):  # where it does not come from an inventory, whose scalars are texts
         return {} if value else None
+    if isinstance(value, dict) and "enabled" in value:  # off, with settings that wait for it to be on again
+        enabled = _switch(str(value["enabled"]).lower())
+        if enabled is not None and enabled != {}:
+            refuse(f"enabled is {str(value['enabled'])!r}", "write yes or no")
+        return None if enabled is None else {name: one for name, one in value.items() if name != "enabled"}
     return words.get(value, value) if isinstance(value, str) else value
 
 
 Switch = BeforeValidator(_switch)
+
+
+def _host_path(text: str) -> str:
+    if not re.fullmatch(r"(/[\w.@-]+){2,}", text) or "/../" in f"{text}/":
+        refuse(f"{text!r} is no folder for volumes", "write a path from the root with two parts or more: /srv/volumes")
+    return text
+
+
+def name_of(path: Path) -> str:
+    """A name made of a file's or folder's own."""
+    return re.sub(r"[^a-z0-9]+", "-", path.absolute().name.removesuffix(path.suffix).lower()).strip("-")
+
+
+def _manifests(path: Path, addon: str) -> str:
+    """The text of a file, or of all files of a folder, in which each object could be marked as the addon's."""
+    files = sorted(f for f in path.rglob("*") if f.suffix in (".yaml", ".yml", ".json")) if path.is_dir() else [path]
+    if not files:
+        refuse(f"no file in {path} is called *.yaml, *.yml or *.json", "write the path of a folder with manifests")
+    texts = []
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8")
+            owned(text, addon)
+        except FileNotFoundError:
+            refuse(f"there is no file {file}", "write its path from the inventory's folder")
+        except (OSError, UnicodeDecodeError) as error:
+            refuse(f"{file} cannot be read: {error}")
+        except ManifestError as error:
+            refuse(f"{file}:{error.line}: {error}", "kubectl apply --dry-run=client -f FILE says more")
+        texts.append(f"# {file.name}\n{text}")
+    return "\n---\n".join(texts)
 
 
 class CoreDns(Value):
@@ -100,6 +139,41 @@ class IngressVip(Value):
     nodes: tuple[str, ...] = ()
 
 
+class LocalPathStorage(Value):
+    """Volumes that are folders of the node where their pod runs.
+
+    ``path`` is where they lie. Without one of the user's own it is below what `kubeup destroy` removes.
+    ``default``: a claim that names no StorageClass gets one of these.
+    """
+
+    path: Annotated[str, AfterValidator(_host_path)] = "/var/lib/kubeup/volumes"
+    default: bool = True
+
+
+class ManifestsEntry(Value):
+    r"""Objects of the user's own: a file, or a folder with files (\*.yaml, \*.yml, \*.json, also further down).
+
+    Written as the path alone, or with a name for it. ``text`` is what they hold; an inventory does not say it.
+    """
+
+    name: DnsLabel
+    path: LocalPath
+    text: str = Field(repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, str):
+            data = {"path": data}
+        if not isinstance(data, dict) or not isinstance(data.get("path"), str | Path):
+            return data  # what is wrong with that is pydantic's to say
+        if "text" in data:
+            refuse("unknown key text", "write the objects into a file, and its path here")
+        path = local_path(Path(data["path"]), info)
+        name = data.get("name") or name_of(path)
+        return {**data, "name": name, "text": _manifests(path, f"manifests.{name}")}
+
+
 class Addons(Value):
     """The addons of a cluster, each with its settings, or None where it is off.
 
@@ -110,9 +184,11 @@ class Addons(Value):
 
     coredns: Annotated[CoreDns | None, Switch] = CoreDns()
     metrics_server: Annotated[MetricsServer | None, Switch] = None
+    local_path: Annotated[LocalPathStorage | None, Switch] = None
     metallb: Annotated[MetalLb | None, Switch] = None
     traefik: Annotated[Traefik | None, Switch] = None
     ingress_vip: Annotated[IngressVip | None, Switch] = None
+    manifests: tuple[ManifestsEntry, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -120,17 +196,19 @@ class Addons(Value):
         """A name with nothing behind it is an addon that is on: its settings are comments, perhaps."""
         if not isinstance(data, dict):
             return data
-        return {name: "on" if value is None else value for name, value in data.items()}
+        lists = [name for name in data if name in cls.model_fields and name not in cls.switches()]
+        return {
+            name: "on" if value is None else value
+            for name, value in data.items()
+            if value is not None or name not in lists
+        }
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The addons that are on, as the inventory calls them."""
-        return tuple(name for name, value in self._by_name() if value)
+        """The addons of kubeup that are on, as the inventory calls them."""
+        return tuple(name for name, field in self.switches().items() if getattr(self, field) is not None)
 
     @classmethod
-    def known(cls) -> tuple[str, ...]:
-        """All addons, as the inventory calls them."""
-        return tuple(field.alias or name for name, field in cls.model_fields.items())
-
-    def _by_name(self) -> Iterator[tuple[str, Any]]:
-        return ((field.alias or name, getattr(self, name)) for name, field in type(self).model_fields.items())
+    def switches(cls) -> dict[str, str]:
+        """The addons of kubeup, which are on or off: as the inventory calls them -> the field's name."""
+        return {field.alias or name: name for name, field in cls.model_fields.items() if field.default != ()}

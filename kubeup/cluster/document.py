@@ -13,6 +13,10 @@ Key = tuple[str | int, ...]
 """Where a value stands in a document: the keys and indexes that lead to it."""
 
 
+class Quoted(str):
+    """A scalar that is a text whatever it looks like, because it stands in quotes or in a block."""
+
+
 @dataclass(frozen=True)
 class Document:
     """What a file holds.
@@ -98,7 +102,9 @@ class _Reader:
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*key, i), above) for i, item in enumerate(node.value)]
         empty = getattr(node, "style", None) is None and node.value in ("", "~", "null")
-        return None if empty else node.value
+        if empty:
+            return None
+        return node.value if getattr(node, "style", None) is None else Quoted(node.value)
 
     def _mapping(self, node: yaml.MappingNode, key: Key, above: tuple[yaml.Node, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}

@@ -192,6 +192,56 @@ def with_versions(path: Path, versions: Mapping[str, str], resolve: Resolve = re
     return _edited(path, edit, expected, resolve)
 
 
+def with_addon(
+    path: Path, name: str, on: bool, settings: Mapping[str, str] | None = None, resolve: Resolve = resolve_address
+) -> Edited:
+    """The inventory with the addon of that name on, with these ``settings`` more, or off.
+
+    Settings that it has stay where they are, also while it is off. Raises InventoryError as ``with_nodes``.
+    """
+    settings = settings or {}
+
+    def change(addon: Any) -> Any:
+        """What shall stand behind the name."""
+        if isinstance(addon, dict):
+            kept = {key: value for key, value in addon.items() if key != "enabled"} | dict(settings)
+            return kept if on else {**addon, "enabled": "no"}
+        return (dict(settings) or "on") if on else "off"
+
+    def edit(text: str) -> str:
+        if not _has(_root(text), "addons"):
+            line = f"addons: {_flow({name: change(None)})}{_newline(text)}"
+            for key, value in _root(text).value:
+                if key.value == "addons":  # with nothing behind it
+                    return text[: key.start_mark.index] + line.rstrip() + text[_end(text, value) :]
+            at = next(key for key, _ in _root(text).value if key.value == "nodes").start_mark.index
+            return text[:at] + line + text[at:]
+        addons = _at(text, ["addons"])
+        if not _has(addons, name) and name not in [key.value for key, _ in addons.value]:
+            return _with_key(text, ["addons"], name, change(None))
+        node = _at(text, ["addons", name])
+        if not isinstance(node, yaml.MappingNode):
+            new = _flow(change(None))
+            return _put(text, node, f" {new}" if node.value == "" else new, raw=True)
+        if not on:
+            return _with_key(text, ["addons", name], "enabled", "no")
+        keys = [key.value for key, _ in node.value]
+        if "enabled" in keys:
+            if len(keys) == 1:
+                return _put_value(text, node, _flow(change({})))
+            text = _removed(text, ["addons", name], keys.index("enabled"))
+        for key, value in settings.items():
+            text = _with_key(text, ["addons", name], key, value)
+        return text
+
+    def expected(data: dict[str, Any]) -> None:
+        if not data.get("addons"):
+            data["addons"] = {}
+        data["addons"][name] = change(data["addons"].get(name))
+
+    return _edited(path, edit, expected, resolve)
+
+
 def same_host(cluster: Cluster, node: Node, target: str) -> bool:
     """Whether ``[user@]host[:port]`` is the host of this node."""
     parts = parse_host(target)
@@ -471,6 +521,11 @@ def _put(text: str, node: yaml.Node, value: str, *, raw: bool = False) -> str:
     return f"{text[: node.start_mark.index]}{value if raw else _scalar(value)}{text[_end(text, node) :]}"
 
 
+def _put_value(text: str, node: yaml.Node, value: str) -> str:
+    """The text with another value in a flow collection's place."""
+    return f"{text[: node.start_mark.index]}{value}{text[node.end_mark.index :]}"
+
+
 def _replaced_word(text: str, i: int, value: str) -> str:
     start, end = _words(text, _at(text, ["nodes"]))[i]
     return text[:start] + value + text[end:]
@@ -487,17 +542,19 @@ def _without_key(text: str, i: int, key: str) -> str:
     return text if j is None else _removed(text, ["nodes", i], j)
 
 
-def _with_key(text: str, path: Sequence[str | int], key: str, value: str) -> str:
-    """The text with a key set, of the map that lies there."""
+def _with_key(text: str, path: Sequence[str | int], key: str, value: Any) -> str:
+    """The text with a key set, of the map that lies there. The value is a text, or a map of texts."""
     node = _at(text, [*path])
     if any(name.value == key for name, _ in node.value):
-        return _put(text, _at(text, [*path, key]), value)
+        return _put(text, _at(text, [*path, key]), _flow(value), raw=True)
+    if not node.value:
+        return _put_value(text, node, _flow({key: value}))
     if node.flow_style:
-        return _appended(text, [*path], [f"{key}: {_scalar(value)}"])
+        return _appended(text, [*path], [f"{key}: {_flow(value)}"])
     # A line after the last of the entry; the first may stand after the dash, so the column is the parser's.
     at, new = _line_end(text, _end(text, node)), _newline(text)
     gap = "" if text[:at].endswith("\n") else new
-    line = f"{' ' * node.start_mark.column}{key}: {_scalar(value)}"
+    line = f"{' ' * node.start_mark.column}{key}: {_flow(value)}"
     return f"{text[:at]}{gap}{line}{'' if gap else new}{text[at:]}"
 
 

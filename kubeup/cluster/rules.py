@@ -351,6 +351,20 @@ def ports(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
             )
 
 
+def addon_names(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """No two entries of an addon's list have a name in common."""
+    seen: set[str] = set()
+    for i, entry in enumerate(settings.addons.manifests):
+        if entry.name in seen:
+            yield Finding(
+                (("addons", "manifests", i),),
+                f"there is another entry with the name {entry.name}",
+                f"give one of them another: {{name: {entry.name}-2, path: ...}}",
+                frozenset({"addons"}),
+            )
+        seen.add(entry.name)
+
+
 def known_versions(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
     """Every version is one that the catalogue has."""
     for key, version in settings.versions:
@@ -373,5 +387,6 @@ RULES: tuple[Rule, ...] = (
     no_overlaps,
     usable_addresses,
     ports,
+    addon_names,
     known_versions,
 )

@@ -283,6 +283,38 @@ COMPONENTS: tuple[Component, ...] = (
         variables={"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
         optional=True,
     ),
+    *_versions(
+        "volume-helper",
+        ["1.0.0"],
+        programs={"kubeup-volume-helper": "kubeup.invalid/volume-helper"},
+        # root, because it makes folders on hosts
+        images=(Image("volume-helper", program="kubeup-volume-helper", user=""),),
+        optional=True,
+    ),
+    *_versions(
+        "local-path-provisioner",
+        ["0.0.30"],
+        programs={"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
+        images=(Image("local-path-provisioner", program="local-path-provisioner"),),
+        variables={"main.VERSION": "v{version}"},
+        optional=True,
+    ),
+    *_versions(
+        "registry",
+        ["3.1.2"],
+        programs={"registry": "kubeup.invalid/registry"},
+        # root, because it reads its key, and writes to a folder of the host
+        images=(Image("registry", program="registry", args=("serve",), user=""),),
+        variables={"github.com/distribution/distribution/v3/version.version": "v{version}"},
+        optional=True,
+    ),
+    *_versions(
+        "helm",
+        ["4.3.1"],
+        programs={"helm": "helm.sh/helm/v4/cmd/helm"},
+        variables={"helm.sh/helm/v4/internal/version.version": "v{version}"},
+        optional=True,
+    ),
 )
 
 # The version of each component that is installed when the inventory names none.

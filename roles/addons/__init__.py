@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kubeup.cluster import Cluster, Node
-from kubeup.cluster.manifests import Object, owned
+from kubeup.cluster.manifests import Manifest, Object, owned
 from kubeup.cluster.trust import Trust
-from kubeup.components.catalogue import maker
+from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.addons import coredns, metallb, metrics_server, traefik
-from kubeup.roles.common import ROOT, Where
+from kubeup.roles.addons import coredns, local_path, metallb, metrics_server, traefik
+from kubeup.roles.addons import manifests as own_manifests
+from kubeup.roles.common import ROOT, Where, version_of
 from kubeup.templates import render, text
 
 WHERE: Where = "masters"
@@ -31,7 +32,7 @@ OBJECTS = f"{FOLDER}/objects"
 
 
 class Addon(Protocol):
-    """What a module of this package is."""
+    """What a module of this package has: objects, and the images that their pods need."""
 
     def manifests(self, cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
         """Its objects as YAML, by the addon's name; none where it is off."""
@@ -40,8 +41,11 @@ class Addon(Protocol):
         """The images its pods are of, by name, each with the nodes where those may run; none when it is off."""
 
 
-ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik)
-"""All addons, in the order in which they are applied."""
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, own_manifests)
+"""All addons, the user's own last, in the order in which they are applied."""
+
+COMPONENTS = {"local-path": "local-path-provisioner"}
+"""The component that is an addon's program, where it is not called as the addon is."""
 
 
 def manifests(cluster: Cluster, host: HostFacts) -> dict[str, str]:
@@ -67,6 +71,17 @@ def components(cluster: Cluster) -> tuple[str, ...]:
     return tuple(dict.fromkeys(maker(name) for name in images(cluster)))
 
 
+def version(cluster: Cluster, name: str) -> str:
+    """The version of one of kubeup's addons, on or off; "" where it has none."""
+    component = COMPONENTS.get(name, name)
+    return version_of(cluster, component) if component in DEFAULT_VERSIONS else ""
+
+
+def entries(cluster: Cluster) -> dict[str, str]:
+    """The user's own addons, each with its version, "" where it has none."""
+    return {f"manifests.{entry.name}": "" for entry in cluster.addons.manifests}
+
+
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
     marked = {name: owned(text, name) for name, text in manifests(cluster, host).items()}
     # Nodes are the only objects that are not made by it, and so not taken away by it either.
@@ -78,7 +93,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
     files = [
         File(f"{FOLDER}/nodes.yaml", nodes),
-        *(File(f"{FOLDER}/{name}.yaml", manifest.text) for name, manifest in marked.items()),
+        *(_file(name, manifest) for name, manifest in marked.items()),
         File(OBJECTS, "".join(lines)),
     ]
     program = File(f"{ROOT}/lib/apply-addons", text("addons/apply.sh"), mode=0o755)
@@ -93,6 +108,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             wait=False,
         ),
     ]
+
+
+def _file(addon: str, manifest: Manifest) -> File:
+    secret = any(one.kind == "Secret" for one in manifest.objects)
+    return File(f"{FOLDER}/{addon}.yaml", manifest.text, mode=0o600 if secret else 0o644)
 
 
 def _line(addon: str, one: Object) -> str:

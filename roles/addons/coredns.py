@@ -8,9 +8,11 @@ from kubeup.host.facts import HostFacts
 from kubeup.roles.common import version_of
 from kubeup.templates import render
 
+NAME = COMPONENT = "coredns"
+
 
 def images(cluster: Cluster) -> Mapping[str, Sequence[Node]]:
-    return {"coredns": cluster.nodes} if cluster.addons.coredns else {}
+    return {COMPONENT: cluster.nodes} if cluster.addons.coredns else {}
 
 
 def manifests(cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
@@ -19,8 +21,8 @@ def manifests(cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
     text = render(
         "coredns/coredns.yaml.j2",
         cluster=cluster,
-        image=image_reference("coredns", version_of(cluster, "coredns")),
+        image=image_reference(COMPONENT, version_of(cluster, COMPONENT)),
         replicas=min(2, len(cluster.nodes)),
         forward=host.upstream_resolv_conf() is not None,
     )
-    return {"coredns": text}
+    return {NAME: text}

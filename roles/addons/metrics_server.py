@@ -12,11 +12,11 @@ from kubeup.roles.addons.placement import ON_MASTERS, tolerations
 from kubeup.roles.common import version_of
 from kubeup.templates import render
 
-NAME = "metrics-server"
+NAME = COMPONENT = "metrics-server"
 
 
 def images(cluster: Cluster) -> Mapping[str, Sequence[Node]]:
-    return {NAME: cluster.masters} if cluster.addons.metrics_server else {}
+    return {COMPONENT: cluster.masters} if cluster.addons.metrics_server else {}
 
 
 def manifests(cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
@@ -24,7 +24,7 @@ def manifests(cluster: Cluster, host: HostFacts) -> Mapping[str, str]:
         return {}
     text = render(
         "metrics_server/metrics-server.yaml.j2",
-        image=image_reference(NAME, version_of(cluster, NAME)),
+        image=image_reference(COMPONENT, version_of(cluster, COMPONENT)),
         node_selector=ON_MASTERS,
         tolerations=tolerations(cluster.masters),
     )

@@ -2,7 +2,8 @@
 # and then "full PATH" for each file system of theirs with less than 64 MiB left. One that is started again and again is
 # never seen to fail: it is "activating", or has just become active once more.
 limit=$(($(date +%s) + $1))
-units=$(awk -F'\t' '$1=="unit" {print $2}' /var/lib/kubeup/record | sort -u)
+# What addons need to be applied is looked at by itself.
+units=$(awk -F'\t' '$1=="unit" && $2 != "kubeup-addons.service" {print $2}' /var/lib/kubeup/record | sort -u)
 [ -n "$units" ] || exit 0
 # shellcheck disable=SC2086  # units have no blanks in their names
 look() { systemctl show -p Id,ActiveState,NRestarts,ActiveEnterTimestampMonotonic $units |

@@ -428,6 +428,12 @@ def test_pods_packets_fit_into_the_links(world: Any, flannel: dict[str, Any], ex
     assert network_problems(world, {"flannel": flannel}, "ai", mtus=()) == []
 
 
+def test_what_a_network_of_the_users_makes_on_a_node_is_not_taken_for_somebody_elses(says: Refuses) -> None:
+    own = {"routes": ((IPv4Network("172.16.1.0/24"), "cali0"),)}
+    assert len(says(**own)) == 1
+    assert says(("unit", "kubelet.service"), ("cluster", "demo"), **own) == []
+
+
 @pytest.mark.parametrize(
     ("facts", "what"),
     [

@@ -183,8 +183,10 @@ def test_a_host_that_cannot_be_read(hosts: FakeHosts) -> None:
 def test_an_answer_that_was_cut_off(hosts: FakeHosts) -> None:
     with hosts.session() as session:
         answers(session, "n3")[READ] = ANSWER[:30]
-        with pytest.raises(HostsFailed, match="reading the hosts failed on n3"):
+        with pytest.raises(HostsFailed, match="reading the hosts failed on n3") as caught:
             session.read()
+    (failure,) = caught.value.failures
+    assert failure.output == "the host's answer was cut off"
 
 
 def test_without_sudo_there_is_a_remedy(hosts: FakeHosts, world: Any) -> None:

@@ -1,0 +1,3 @@
+module kubeup.invalid/volume-helper
+
+go 1.22
