@@ -31,6 +31,7 @@ from kubeup.errors import LabError
 from kubeup.host.session import Session
 from kubeup.lab import Lab, LabNode, create, destroy, ensure_engine, sweep, this_process
 from kubeup.lab.alike import alike
+from kubeup.lab.hosts import check_name
 from kubeup.lab.inventory import default_roles, inventory_text
 from kubeup.observer import Observer
 
@@ -107,6 +108,7 @@ def bring_up(name: str, kind: Wanted, observer: Observer, say: Say, owner: str =
     Removes what killed runs have left first. What was made of a cluster that does not come up stays, for a look at it.
     Raises what `kubeup.lab.create` and the phases of `up` raise.
     """
+    check_name(name)
     ensure_engine(install=False, say=say)
     sweep(say)
     images = ensure_prepared(kind.versions, say) if kind.prepared else {}
