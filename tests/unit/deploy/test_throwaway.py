@@ -99,7 +99,7 @@ from kubeup.observer import Silent
 throwaway.bring_up = lambda name, *_, **__: Lab(name, (), Path())
 throwaway.destroy = lambda name: print("destroyed", flush=True)
 throwaway._tools = lambda kind: Path()
-script = "trap 'exit 5' TERM; echo begun; sleep 20 & wait"
+script = "trap 'exit 5' TERM; echo begun; while :; do sleep 0.05; done"
 sys.exit(throwaway.run(["sh", "-c", script], throwaway.Wanted(["ai"]), Silent(), lambda line: None, lambda: None))
 """
 
@@ -112,6 +112,15 @@ def test_signals_reach_the_command_in_the_way_that_kubeup_runs() -> None:
         process.send_signal(signal.SIGTERM)
         assert process.stdout.read() == "destroyed\n"
         assert process.wait(10) == 5
+
+
+def test_who_is_told_to_end_before_the_command_begins_only_cleans_up(
+    story: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throwaway, "bring_up", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        started("false")
+    assert story == ["destroy"]
 
 
 def test_a_name_that_cannot_be_is_refused_before_images_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
