@@ -25,14 +25,13 @@ def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
     All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
-    that share a virtual address with one of them. The hosts of etcd, where a member is among them.
+    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is.
     """
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
     listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
-    for virtual in cluster.virtual_addresses:
-        if any(node in virtual.nodes for node in nodes):
-            names |= {node.name for node in virtual.nodes}
+    if any(cluster.takes_traffic_in(node) for node in nodes):
+        names |= {node.name for node in cluster.ingress_nodes}
     return [
         *(node.name for node in cluster.nodes if listed or node.is_master or node.name in names),
         *(host.name for host in cluster.etcd_hosts if member or host.name in names),

@@ -10,6 +10,7 @@
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
      ├─ UpgradeRefused      the cluster cannot be upgraded, or not go back; nothing was changed
      ├─ UpgradeError        an upgrade has stopped at a node; the same command goes on from there
+     ├─ WalkRefused         an end of a way that shall be traced is not there (exit code 2)
      ├─ NodeError           a node could not be drained, or does not become ready; says what keeps it
      └─ ValidationError     the cluster runs, but a check of it failed
 
@@ -104,6 +105,12 @@ class LabError(KubeupError):
 
 class NodeError(KubeupError):
     """A node could not be drained, or does not become ready. Says what keeps it, and what to do."""
+
+
+class WalkRefused(KubeupError):
+    """An end of a way that shall be traced is not there, or cannot be understood. Says what there is."""
+
+    exit_code = 2
 
 
 class ValidationError(KubeupError):

@@ -150,8 +150,9 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
     }
     for setting, network in (("service_cidr", s.cluster.service_cidr), ("flannel_net", s.cluster.flannel_net)):
         for other, device in taken.items():
-            # Pods' routes to other nodes go through the device of the host's own address with host-gw.
-            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("flanneld.service"))
+            # On a node, what leads into pods' network is pods': with host-gw through the device of the host's own
+            # address, with a network of the user's through whatever that makes.
+            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("kubelet.service"))
             if network.overlaps(other) and not ours and device != "lo":
                 yield (
                     f"{setting} {network} overlaps with {other}, which this host reaches through {device}",
@@ -185,7 +186,7 @@ def one_link(s: Subject) -> Iterator[tuple[str, str]]:
     flannel = cluster.flannel if cluster.cni == "flannel" and s.node in cluster.nodes else None
     if flannel and flannel.backend == "host-gw" and facts.neighbours:
         others = [node for node in cluster.nodes if node != s.node]
-        far = [n.name for n in others if not any(n.address in network for network in facts.neighbours)]
+        far = [n.name for n in others if not facts.is_neighbour(n.address)]
         if far:
             yield (
                 f"flannel's backend host-gw reaches only nodes of its own layer-2 network, and from here "

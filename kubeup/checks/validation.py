@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import shlex
+import socket
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,7 @@ from kubeup.checks.addons import addons_ready
 from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
 from kubeup.checks.pods import why_not_ready
+from kubeup.checks.walk import in_short, trace
 from kubeup.cluster import Cluster, api_endpoint
 from kubeup.components import DEFAULT_VERSIONS, image_reference
 from kubeup.errors import KubeupError
@@ -35,7 +37,7 @@ STAND_IN = "kubeup.dev/stand-in"
 NODES_READY = 120
 """Seconds that nodes may take to become Ready: a host may just be starting."""
 NETWORK_COMES = 20
-"""The same where the inventory has no network of its own to bring (cni: none)."""
+"""The same where nothing in the inventory can bring a network: cni: none, and neither helm: nor manifests: entries."""
 NO_NETWORK = "NetworkPluginNotReady"
 """What the kubelet calls it when there is none."""
 YOURS = "the network of pods is yours to bring (cni: none, see docs/network.md)"
@@ -54,6 +56,8 @@ NAMES_ANSWER = 20
 """Seconds within which CoreDNS must know a Service that has always been there: it answers as soon as it runs."""
 NOT_UP = 69
 """Exit code on a master where there is no cluster (EX_UNAVAILABLE of sysexits.h)."""
+EXPLAINED = 40
+"""Seconds that looking for the reason of a failure may take."""
 NEIGHBOURS = 3
 """How many other nodes each node's pod talks to: all pairs of a large cluster would be too many."""
 
@@ -69,7 +73,14 @@ class CheckResult:
 
 
 class CheckFailed(KubeupError):
-    """A check did not find what it looked for."""
+    """A check did not find what it looked for.
+
+    ``way``: (FROM, TO) of what did not arrive, in the words of `kubeup trace`, for an explanation.
+    """
+
+    def __init__(self, text: str, way: tuple[str, str] | None = None) -> None:
+        super().__init__(text)
+        self.way = way
 
 
 @dataclass
@@ -88,6 +99,8 @@ class Proof:
     show: Callable[[str], None] = print
     pods: dict[str, str] = field(default_factory=dict)
     """IP of the pod on every node."""
+    pod_names: dict[str, str] = field(default_factory=dict)
+    """And its name."""
     web: dict[str, str] = field(default_factory=dict)
     """IP of each pod behind the Services, by its name."""
     service: str = ""
@@ -109,15 +122,27 @@ class Proof:
     def on_each(self, names: Sequence[str], ask: Callable[[str], None]) -> None:
         """Ask on these hosts side by side. Raises CheckFailed with what is wrong on each."""
         outcome = self.session.side_by_side(names, ask)
-        wrong = [f"{name}: {error}" for name, error in outcome.items() if error is not None]
+        wrong = {name: error for name, error in outcome.items() if error is not None}
         if wrong:
-            raise CheckFailed("; ".join(wrong))
+            ways = (error.way for error in wrong.values() if isinstance(error, CheckFailed))
+            text = "; ".join(f"{name}: {error}" for name, error in wrong.items())
+            raise CheckFailed(text, next(filter(None, ways), None))
+
+    def pod(self, node: str) -> str:
+        """The pod on a node, as an end of a way."""
+        return f"{self.namespace}/{self.pod_names[node]}"
+
+    @property
+    def web_service(self) -> str:
+        """The Service, as an end of a way."""
+        return f"svc/{self.namespace}/web:8001"
 
 
 def nodes_ready(proof: Proof) -> str:
     """All nodes of the inventory are there, and Ready."""
     names = [node.name for node in proof.cluster.nodes]
-    ready_within = NETWORK_COMES if proof.cluster.cni == "none" else NODES_READY
+    brought = any(getattr(proof.cluster.addons, entries, None) for entries in ("helm", "manifests"))
+    ready_within = NETWORK_COMES if proof.cluster.cni == "none" and not brought else NODES_READY
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '
         f'kubectl wait --for=condition=Ready --timeout={ready_within}s node "$@" >&2'
@@ -132,6 +157,10 @@ def nodes_ready(proof: Proof) -> str:
         raise CheckFailed("the cluster is not up: its masters have no admin access (kubeup up)")
     nodes = {item["metadata"]["name"]: item for item in proof.kubectl.get("nodes")}
     wrong = []
+    first = next(
+        (name for name in names if condition(nodes.get(name, {}).get("status", {}), "Ready").get("status") != "True"),
+        "",
+    )
     for name in names:
         if name not in nodes:
             wrong.append(f"{name} has not registered with the API")
@@ -144,7 +173,9 @@ def nodes_ready(proof: Proof) -> str:
     if proof.cluster.cni == "none" and any(NO_NETWORK in what for what in wrong):
         wrong.append(YOURS)
     if wrong or not output.ok:
-        raise CheckFailed("; ".join(wrong) or output.stderr)
+        # Where the network is the user's, and has not come yet, there is nothing to explain.
+        way = (first, "svc/default/kubernetes") if first and proof.cluster.cni != "none" else None
+        raise CheckFailed("; ".join(wrong) or output.stderr, way)
     stand_ins = {name for name, item in nodes.items() if STAND_IN in item["metadata"].get("labels", {})}
     strangers = sorted(nodes.keys() - set(names) - proof.others - stand_ins)
     more = f"; {', '.join(strangers)}: not in the inventory (kubeup remove-node takes a node away)" if strangers else ""
@@ -159,7 +190,9 @@ def _function(script: str) -> str:
 def outside_address(proof: Proof) -> str:
     """The API answers where clients outside look for it: at the virtual address, or through the user's balancer."""
     if wrong := answers_outside(proof.cluster, proof.session):
-        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})")
+        address = proof.cluster.api.address
+        way = (proof.cluster.masters[0].name, f"{address}:{proof.cluster.api_port}") if address else None
+        raise CheckFailed(f"{api_endpoint(proof.cluster)} does not answer ({wrong})", way)
     return f"the API answers at {api_endpoint(proof.cluster)}"
 
 
@@ -218,8 +251,9 @@ def pod_on_every_node(proof: Proof) -> str:
     for item in items:
         ready = condition(item["status"], "Ready").get("status") == "True"
         match item["kind"], item["metadata"]["name"], item["metadata"].get("labels", {}).get("app"):
-            case "Pod", _, "on-every-node" if ready:
+            case "Pod", pod, "on-every-node" if ready:
                 proof.pods[item["spec"]["nodeName"]] = item["status"]["podIP"]
+                proof.pod_names[item["spec"]["nodeName"]] = pod
             case "Pod", pod, "web" if ready:
                 proof.web[pod] = item["status"]["podIP"]
             case "Service", "web", _:
@@ -241,16 +275,18 @@ def pods_reach_pods(proof: Proof) -> str:
         start = names.index(name)
         others = [names[(start + step) % len(names)] for step in range(1, min(NEIGHBOURS, len(names) - 1) + 1)]
         targets = {f"the pod on {other}": proof.pods[other] for other in others} or proof.web
+        ends = [proof.pod(other) for other in others] or [f"{proof.namespace}/{pod}" for pod in proof.web]
         urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{ip}/', safe='')}" for ip in targets.values()]
-        wrong = []
-        for target, answer in zip(
-            targets, proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls), strict=True
-        ):
+        wrong: list[str] = []
+        way = None
+        answers = proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls)
+        for target, end, answer in zip(targets, ends, answers, strict=True):
             inner = json.loads(answer["body"]) if answer.get("body") else {}
             if answer.get("error") or inner.get("error") or inner.get("status") != 200:
                 wrong.append(f"its pod does not reach {target}: {inner.get('error') or answer.get('error')}")
+                way = way or (proof.pod(name), end)
         if wrong:
-            raise CheckFailed("; ".join(wrong))
+            raise CheckFailed("; ".join(wrong), way)
 
     proof.on_every_node(ask)
     return f"pods of {len(names)} nodes reach one another" if len(names) > 1 else "pods reach one another"
@@ -273,7 +309,7 @@ def cluster_ip(proof: Proof) -> str:
                     answer.get("error")
                     or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
                 )
-                raise CheckFailed(f"{url} {said}")
+                raise CheckFailed(f"{url} {said}", (name, proof.web_service))
             gevent.sleep(0.1)
 
     proof.on_every_node(ask)
@@ -286,17 +322,18 @@ def node_port(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         address = proof.cluster.node(name).address
+        way = (_own_address(str(address)), f"nodeport:{proof.node_port}@{name}")
         for attempt in range(10):
             try:
                 httpx.get(f"http://{address}:{proof.node_port}/", timeout=3, trust_env=False).raise_for_status()
                 return
             except httpx.ConnectTimeout as error:
                 failures[name] = "timeout"
-                raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+                raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
             except httpx.HTTPError as error:
                 if attempt == 9:
                     failures[name] = str(error)
-                    raise CheckFailed(f"port {proof.node_port} on {address}: {error}") from None
+                    raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
                 gevent.sleep(0.3)
 
     try:
@@ -311,11 +348,22 @@ def node_port(proof: Proof) -> str:
             other = proof.cluster.node(names[(names.index(name) + 1) % len(names)])
             answer = proof.probe(name, "get", "--until", "5s", f"http://{other.address}:{proof.node_port}/")[0]
             if answer.get("error"):
-                raise CheckFailed(f"port {proof.node_port} on {other.name} ({other.address}): {answer['error']}")
+                text = f"port {proof.node_port} on {other.name} ({other.address}): {answer['error']}"
+                raise CheckFailed(text, (name, f"nodeport:{proof.node_port}@{other.name}"))
 
         proof.on_every_node(ask_neighbour)
         return f"port {proof.node_port} answers on every node from its neighbour (no way there from this machine)"
     return f"port {proof.node_port} answers on every node from outside"
+
+
+def _own_address(target: str) -> str:
+    """The address by which this machine would reach a target. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((target, 9))
+        except OSError:
+            return "192.0.2.1"  # from somewhere else, which is all that counts
+        return str(probe.getsockname()[0])
 
 
 def names_resolve(proof: Proof) -> str:
@@ -340,7 +388,7 @@ def names_resolve(proof: Proof) -> str:
             if not wrong:
                 return
             if time.monotonic() - started > (NAMES_ANSWER if "kubernetes.default" in wrong else NAMES_FOLLOW):
-                raise CheckFailed("; ".join(wrong.values()))
+                raise CheckFailed("; ".join(wrong.values()), (proof.pod(name), proof.web_service))
             gevent.sleep(0.3)
 
     proof.on_every_node(ask)
@@ -370,6 +418,19 @@ def addons(proof: Proof) -> str:
     return addons_ready(proof.kubectl, whole=proof.whole)
 
 
+def ingress_address(proof: Proof) -> str:
+    """One of the ingress nodes has the address for ingress, and it leads to Traefik from all of them."""
+    virtual = next(virtual for virtual in proof.cluster.virtual_addresses if virtual.name == "ingress")
+
+    def ask(name: str) -> None:
+        answer = proof.probe(name, "connect", "--until", f"{ENDPOINTS_FOLLOW}s", f"{virtual.address}:80")[0]
+        if answer["error"]:
+            raise CheckFailed(f"{answer['error']} (see journalctl -u keepalived, on {name} and its like)")
+
+    proof.on_each([node.name for node in virtual.nodes], ask)
+    return f"{virtual.address} takes connections on port 80"
+
+
 Check = Callable[[Proof], str]
 """Returns what was seen; raises CheckFailed."""
 
@@ -377,7 +438,7 @@ BEFORE: tuple[Check, ...] = (nodes_ready, services_run, outside_address, classic
 """What can be looked at without setting anything up. Nothing of the rest makes sense when one of these fails."""
 
 SIDE_BY_SIDE: tuple[Check, ...] = (pods_reach_pods, cluster_ip, node_port, names_resolve, addons)
-AFTERWARDS: tuple[Check, ...] = (pod_is_replaced,)
+AFTERWARDS: tuple[Check, ...] = (ingress_address, pod_is_replaced)
 
 
 def title(check: Check) -> str:
@@ -390,8 +451,10 @@ def titles() -> list[str]:
     return [title(check) for check in (*BEFORE, pod_on_every_node, *SIDE_BY_SIDE, *AFTERWARDS)]
 
 
-def result_of(name: str, check: Callable[[], str], limit: float | None) -> CheckResult:
-    """What a check finds, which may take so many seconds."""
+def result_of(
+    name: str, check: Callable[[], str], limit: float | None, explain: Callable[[Exception], str] = lambda error: ""
+) -> CheckResult:
+    """What a check finds, which may take so many seconds. ``explain`` says more of one that failed."""
     started = time.monotonic()
     over = gevent.Timeout(limit)
     over.start()
@@ -402,7 +465,8 @@ def result_of(name: str, check: Callable[[], str], limit: float | None) -> Check
             raise
         detail, ok = f"not done within {limit:.0f} s", False
     except (KubeupError, OSError) as error:
-        detail, ok = str(error), False
+        over.close()
+        detail, ok = str(error) + explain(error), False
     finally:
         over.close()
     return CheckResult(name, ok, detail, time.monotonic() - started)
@@ -425,6 +489,18 @@ kubectl delete namespaces -l {LABEL} --wait=false --ignore-not-found >&2
 """
 """Takes away all that validations have made, also one that was killed. (A pod of a node without a host would be there
 for another minute if it were not forced.)"""
+
+
+def _explained(proof: Proof, error: Exception) -> str:
+    """The first broken link on the way that did not work, where one is found (see `kubeup trace`)."""
+    if not isinstance(error, CheckFailed) or error.way is None:
+        return ""
+    try:
+        with gevent.Timeout(EXPLAINED, False):
+            return in_short(trace(proof.cluster, proof.session, *error.way))
+    except KubeupError:
+        pass  # the API does not answer, or what was set up is gone: the error itself is what can be said
+    return ""
 
 
 @contextmanager
@@ -491,8 +567,10 @@ def validate(
     def left() -> float | None:
         return max(0.1, deadline - time.monotonic()) if deadline else None
 
+    explain = partial(_explained, proof)
+
     def run_all(checks: Sequence[Check]) -> bool:
-        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left()) for check in checks]
+        jobs = [gevent.spawn(result_of, title(check), partial(check, proof), left(), explain) for check in checks]
         gevent.joinall(jobs, raise_error=True)
         for job in jobs:
             results.append(job.value)
@@ -507,6 +585,9 @@ def validate(
     apart = cluster.api.address or cluster.api.balancer
     # The first master's own address is what `classic` asks.
     others = [check for check in chosen(BEFORE[1:]) if check is not outside_address or apart]
+    # An ingress controller of the user's own may not be there yet, and with parts of a cluster nor may its node.
+    traefik = proof.whole and cluster.addons.traefik and cluster.addons.ingress_vip
+    afterwards = [check for check in AFTERWARDS if check is not ingress_address or traefik]
     with _objects(proof) if with_pods else nullcontext(lambda: None) as wait:
         if (with_pods or chosen(BEFORE[:1])) and not run_all(BEFORE[:1]):
             return results
@@ -515,5 +596,5 @@ def validate(
         wait()
         if run_all([pod_on_every_node]):
             run_all(chosen(side_by_side))
-            run_all(chosen(AFTERWARDS))
+            run_all(chosen(afterwards))
     return results

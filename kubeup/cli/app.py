@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import addon, backup, certs, components, elsewhere, etcd, lab, nodes, upgrade
+from kubeup.cli import addon, backup, certs, components, elsewhere, etcd, lab, nodes, trace, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -47,6 +47,7 @@ app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
 app.command()(upgrade.rollback)
+app.command()(trace.trace)
 
 INTERRUPTED = 130
 

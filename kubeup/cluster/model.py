@@ -459,8 +459,13 @@ class Cluster(Settings):
     @property
     def ingress_nodes(self) -> tuple[Node, ...]:
         """The nodes among which ingress' address moves."""
-        vip = self.addons.ingress_vip
-        return self._chosen(vip.nodes, self.traefik_nodes) if vip else ()
+        return tuple(node for node in self.nodes if self.takes_traffic_in(node))
+
+    def takes_traffic_in(self, node: Node) -> bool:
+        """Whether ingress' address moves to this node too, or would if it were one of the cluster's."""
+        vip, traefik = self.addons.ingress_vip, self.addons.traefik
+        names = (vip.nodes if vip else ()) or (traefik.nodes if traefik else ())
+        return vip is not None and (node.name in names if names else node.is_minion)
 
     @property
     def registry_nodes(self) -> tuple[Node, ...]:

@@ -54,6 +54,8 @@ class HostFacts:
     """Network links, and the largest packet that each takes, in bytes."""
     neighbours: tuple[IPv4Network, ...] = ()
     """The networks that this host reaches without a gateway."""
+    beyond: tuple[IPv4Network, ...] = ()
+    """Those that it reaches through one, without the default route."""
     kernel_offers: frozenset[str] = frozenset()
     """Of the kernel's features that not every kernel has (ip_vs, dummy, nfs) those that are there or can be loaded."""
     path_mtu: int = 0
@@ -78,6 +80,11 @@ class HostFacts:
     def device_of(self, address: IPv4Address) -> str | None:
         """The name of the network link that has the address."""
         return next((name for name, interface in self.addresses if interface.ip == address), None)
+
+    def is_neighbour(self, address: IPv4Address) -> bool:
+        """Whether there is no gateway on the way to the address: the most specific route counts."""
+        lengths = [[n.prefixlen for n in networks if address in n] for networks in (self.neighbours, self.beyond)]
+        return max(lengths[0], default=-1) > max(lengths[1], default=-1)
 
     def mtu_of(self, address: IPv4Address) -> int:
         """The largest packet that the link with the address takes, in bytes; 0 when it is not known."""

@@ -50,7 +50,7 @@ done
 if command -v ip >/dev/null 2>&1; then
     ip -o -4 addr show 2>/dev/null | awk '{print "address\t" $2 "\t" $4}'
     ip -o -4 route show 2>/dev/null | awk '{d="";for(i=1;i<NF;i++)if($i=="dev")d=$(i+1); print "route\t" $1 "\t" d}
-        !/ via /&&$1~/^[0-9]/{print "neighbours\t" $1}'
+        $1~/^[0-9]/{print (/ via / ? "beyond" : "neighbours") "\t" $1}'
     ip -o link show 2>/dev/null | awk -F'[ :@]+' '{for(i=3;i<NF;i++)if($i=="mtu")print "mtu\t" $2 "\t" $(i+1)}'
 fi
 # Features that a kernel has built in, has loaded, or could load.

@@ -112,6 +112,7 @@ def parse(lines: Iterable[str]) -> Reading:
         present=tuple(path for (path,) in of("present")),
         mtus=tuple((device, int(mtu)) for device, mtu in of("mtu")),
         neighbours=tuple(IPv4Network(network) for (network,) in of("neighbours")),
+        beyond=tuple(IPv4Network(network) for (network,) in of("beyond")),
         kernel_offers=frozenset(name for (name,) in of("offers")),
         path_mtu=int(fact["path_mtu"]) if fact.get("path_mtu", "").isdigit() else 0,
     )

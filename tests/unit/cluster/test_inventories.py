@@ -213,13 +213,14 @@ def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: 
 
 def test_every_example_is_tested() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {
-        "addons",
-        "demo",
-        "etcd-hosts",
-        "ha",
-        "services",
-        "side-by-side",
+        *("addons", "demo", "etcd-hosts", "ha", "own-network", "services", "side-by-side")
     }
+
+
+def test_the_example_with_a_network_of_ones_own() -> None:
+    cluster = load(EXAMPLES / "own-network.yaml", never)
+    assert cluster.cni == "none"
+    assert not cluster.leases_in_etcd
 
 
 def test_the_example_with_hosts_for_etcd() -> None:

@@ -117,10 +117,12 @@ def test_the_command_asks_for_depth_and_contents() -> None:
 
 
 def test_links_ways_and_the_kernel() -> None:
-    more = ("mtu\teth0\t1500", "neighbours\t10.79.1.0/24", "offers\tip_vs", "fact\tpath_mtu\t1400")
+    more = ("mtu\teth0\t1500", "neighbours\t10.79.1.0/24", "beyond\t10.79.1.9", "offers\tip_vs", "fact\tpath_mtu\t1400")
     facts = parse([*LINES[:-1], *more, "end"]).facts
     assert (facts.mtu_of(IPv4Address("10.79.1.3")), facts.mtu_of(IPv4Address("10.79.1.4"))) == (1500, 0)
     assert facts.neighbours == (IPv4Network("10.79.1.0/24"),)
+    found = [facts.is_neighbour(IPv4Address(address)) for address in ("10.79.1.4", "10.79.1.9", "10.79.2.1")]
+    assert found == [True, False, False]
     assert facts.kernel_offers == {"ip_vs"}
     assert facts.path_mtu == 1400
     assert parse([*LINES[:-1], "fact\tpath_mtu\tx", "end"]).facts.path_mtu == parse(LINES).facts.path_mtu == 0
