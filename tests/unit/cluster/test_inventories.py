@@ -221,6 +221,7 @@ def test_the_example_with_a_network_of_ones_own() -> None:
     cluster = load(EXAMPLES / "own-network.yaml", never)
     assert cluster.cni == "none"
     assert not cluster.leases_in_etcd
+    assert [entry.name for entry in cluster.addons.helm] == ["cilium"]
 
 
 def test_the_example_with_hosts_for_etcd() -> None:
