@@ -10,6 +10,7 @@ import gevent
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
+from kubeup.deploy.drain import not_ready
 from kubeup.deploy.gates import wait_until
 from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
@@ -174,16 +175,8 @@ def _lacks(run: Run, name: str) -> str:
     try:
         if run.cluster.node(name) in run.cluster.members and (wrong := _sick_members(run)):
             return "; ".join(wrong)
-        if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
-            return ""
-        # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
-        ready = Kubectl(run.cluster, run.session).script(
-            'kubectl get --raw "/api/v1/nodes/$1/proxy/healthz" >/dev/null && kubectl get node "$1" '
-            "-o 'jsonpath={.status.conditions[?(@.type==\"Ready\")].status}'",
-            name,
-        )
     except HostsFailed as error:
         return str(error)
-    if not ready.ok:
-        return ready.stderr.strip() or "its kubelet does not answer"
-    return "" if ready.stdout.strip() == "True" else "the node is not Ready"
+    if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
+        return ""
+    return "; ".join(not_ready(Kubectl(run.cluster, run.session), name, pods_too=False))

@@ -37,6 +37,7 @@ from kubeup.roles import (
     flannel,
     kube_proxy,
     kubelet,
+    registry,
     scheduler,
     snapshots,
     sources,
@@ -64,6 +65,7 @@ ROLES: tuple[Role, ...] = (
     flannel,
     kubelet,
     kube_proxy,
+    registry,
 )
 """All roles. Where two ask for the same thing, it belongs to the first."""
 

@@ -35,6 +35,7 @@ PORTS: Mapping[int, tuple[str, str]] = {
     10250: ("nodes", "kubelet.service"),
     10249: ("nodes", "kube-proxy.service"),
     10256: ("nodes", "kube-proxy.service"),
+    5000: ("registry_nodes", "kubeup-registry.service"),
 }
 
 ADDON_PORTS: Mapping[int, tuple[str, str]] = {
@@ -224,6 +225,14 @@ def addon_ports(s: Subject) -> Iterator[tuple[str, str]]:
             )
 
 
+def nfs(s: Subject) -> Iterator[tuple[str, str]]:
+    if s.cluster.addons.nfs and s.node in s.cluster.nodes and "nfs" not in s.reading.facts.kernel_offers:
+        yield (
+            "its kernel has no NFS client, which the addon nfs needs",
+            "install the kernel's modules (nfs, nfsv4), use another kernel, or turn the addon off",
+        )
+
+
 def balancers(s: Subject) -> Iterator[tuple[str, str]]:
     several = len(s.cluster.masters) > 1 and s.node in s.cluster.nodes
     if several and s.reading.facts.os == "centos" and s.reading.facts.os_version.startswith("7"):
@@ -367,6 +376,7 @@ CHECKS: tuple[Check, ...] = (
     one_link,
     ports,
     addon_ports,
+    nfs,
     other_cluster,
     half_restored,
     container_runtime,
