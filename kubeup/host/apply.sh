@@ -86,10 +86,11 @@ install_packages() {
     # Packages of a bundle, which were sent before: they are all there is, where nothing else can be reached.
     if [ -d $home/packages ] && command -v apt-get >/dev/null 2>&1; then
         printf 'deb [trusted=yes] file:%s ./\n' $home/packages >sources
-        only="-o Dir::Etc::sourcelist=$stage/sources -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300"
+        mkdir -p lists/partial # of its own, so that nothing of this stays
+        only="-o Dir::State::lists=$stage/lists -o Dir::Etc::sourcelist=$stage/sources -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300"
         export DEBIAN_FRONTEND=noninteractive
         # shellcheck disable=SC2086  # none of them holds a blank
-        apt-get $only -o APT::Get::List-Cleanup=0 update >&2 && apt-get $only install -y --no-install-recommends "$@" >&2
+        apt-get $only update >&2 && apt-get $only install -y --no-install-recommends "$@" >&2
     elif [ -d $home/packages ] && command -v dnf >/dev/null 2>&1; then
         timeout 600 dnf -y --disablerepo='*' --nogpgcheck install $home/packages/*.rpm >&2
     elif [ -d $home/packages ] && command -v yum >/dev/null 2>&1; then
