@@ -37,8 +37,10 @@ from kubeup.roles import (
     flannel,
     kube_proxy,
     kubelet,
+    registry,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 from kubeup.roles.common import is_of, versions_in_use
@@ -46,6 +48,7 @@ from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
+    sources,
     base,
     firewall,
     containerd,
@@ -62,6 +65,7 @@ ROLES: tuple[Role, ...] = (
     flannel,
     kubelet,
     kube_proxy,
+    registry,
 )
 """All roles. Where two ask for the same thing, it belongs to the first."""
 

@@ -19,8 +19,10 @@ from kubeup.roles import (
     flannel,
     kube_proxy,
     kubelet,
+    registry,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 
@@ -29,6 +31,8 @@ PHASES: list[Phase] = [
     # First of all, and on the masters alone: a run that is killed later finds the authorities again.
     Converge("Authorities", roles=[authorities]),
     Distribute(),
+    # Before packages are installed, which come by these ways.
+    Converge("Sources", roles=[sources]),
     Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
     Members(),
     # Side by side in a new cluster: every member must be configured before one waits for a quorum of them.
@@ -36,7 +40,7 @@ PHASES: list[Phase] = [
     ExistingEtcd(),
     InTurn("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons], unit=APISERVER),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
-    Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
+    Converge("Nodes", roles=[flannel, kubelet, kube_proxy, registry]),
     Tidy(),
     Validate(),
 ]

@@ -35,6 +35,7 @@ PORTS: Mapping[int, tuple[str, str]] = {
     10250: ("nodes", "kubelet.service"),
     10249: ("nodes", "kube-proxy.service"),
     10256: ("nodes", "kube-proxy.service"),
+    5000: ("registry_nodes", "kubeup-registry.service"),
 }
 
 ADDON_PORTS: Mapping[int, tuple[str, str]] = {
@@ -61,6 +62,15 @@ LEFTOVERS = {
 
 BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepalived/keepalived.conf"}
 """Package and configuration of what several masters need."""
+
+KUBELET_PORT = 10250
+SNAPSHOTS_PORT = 2382
+
+LEAST_MEMORY_KIB = {True: 700 * 1024, False: 300 * 1024}
+"""What a master and a minion need to start at all: the sum of their processes, as measured with nothing to do."""
+
+SKEW = 60
+"""Seconds by which hosts' clocks may differ: leases, events and tokens are compared by them."""
 
 SPARE_KIB = 512 * 1024
 """What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
@@ -139,8 +149,9 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
     }
     for setting, network in (("service_cidr", s.cluster.service_cidr), ("flannel_net", s.cluster.flannel_net)):
         for other, device in taken.items():
-            # Pods' routes to other nodes go through the device of the host's own address with host-gw.
-            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("flanneld.service"))
+            # On a node, what leads into pods' network is pods': with host-gw through the device of the host's own
+            # address, with a network of the user's through whatever that makes.
+            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("kubelet.service"))
             if network.overlaps(other) and not ours and device != "lo":
                 yield (
                     f"{setting} {network} overlaps with {other}, which this host reaches through {device}",
@@ -212,6 +223,14 @@ def addon_ports(s: Subject) -> Iterator[tuple[str, str]]:
                 f"port {port} is taken, and {image.partition('-')[0]} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
             )
+
+
+def nfs(s: Subject) -> Iterator[tuple[str, str]]:
+    if s.cluster.addons.nfs and s.node in s.cluster.nodes and "nfs" not in s.reading.facts.kernel_offers:
+        yield (
+            "its kernel has no NFS client, which the addon nfs needs",
+            "install the kernel's modules (nfs, nfsv4), use another kernel, or turn the addon off",
+        )
 
 
 def balancers(s: Subject) -> Iterator[tuple[str, str]]:
@@ -323,7 +342,32 @@ def keys(s: Subject) -> Iterator[tuple[str, str]]:
         )
 
 
+def kernel(s: Subject) -> Iterator[tuple[str, str]]:
+    facts = s.reading.facts
+    if s.node not in s.cluster.nodes:
+        return
+    if facts.modules_missing:
+        yield (
+            f"the kernel {facts.kernel} has no {', '.join(facts.modules_missing)}, and pods need it",
+            "install the rest of the kernel's modules (linux-modules-extra-$(uname -r), kernel-modules-extra)",
+        )
+    if facts.controllers and (missing := {"cpu", "memory", "pids"} - facts.controllers):
+        yield (
+            f"the cgroup controllers {', '.join(sorted(missing))} are off, and the kubelet does not start without",
+            "boot with cgroup_enable=memory (and no cgroup_disable=) on the kernel's command line",
+        )
+
+
+def memory(s: Subject) -> Iterator[tuple[str, str]]:
+    has, needs = s.reading.facts.memory_kib, LEAST_MEMORY_KIB[s.node.is_master]
+    if has and has < needs and s.node in s.cluster.nodes:
+        what = "a master" if s.node.is_master else "a minion"
+        yield f"{has // 1024} MiB of memory: {what} needs {needs // 1024} at least", "give the host more memory"
+
+
 CHECKS: tuple[Check, ...] = (
+    kernel,
+    memory,
     operating_system,
     tools,
     address,
@@ -332,6 +376,7 @@ CHECKS: tuple[Check, ...] = (
     one_link,
     ports,
     addon_ports,
+    nfs,
     other_cluster,
     half_restored,
     container_runtime,
@@ -351,12 +396,56 @@ def preflight(
     more: Iterable[Problem] = (),
 ) -> None:
     """Check every host that is to be changed. Raises PreflightError with all problems of all hosts, and ``more``."""
-    problems: list[Problem] = list(more)
+    problems: list[Problem] = [*more, *_together(readings, new_hosts(readings, changes))]
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)
     if problems:
         raise PreflightError(problems)
+
+
+def new_hosts(readings: Mapping[str, Reading], changes: Mapping[str, Change]) -> list[str]:
+    """The hosts that are to be changed and of which nothing is this cluster's yet."""
+    return [name for name, change in changes.items() if change and not readings[name].record]
+
+
+def _together(readings: Mapping[str, Reading], new: Sequence[str]) -> Iterator[Problem]:
+    """What must differ between hosts, or must not. Told of new ones alone: the others were fit."""
+    facts = {name: reading.facts for name, reading in readings.items()}
+
+    def twins(what: str, values: Mapping[str, Iterable[str]], remedy: str) -> Iterator[Problem]:
+        having: dict[str, list[str]] = {}
+        for name, own in values.items():
+            for value in own:
+                having.setdefault(value, []).append(name)
+        for value, names in having.items():
+            if len(names) > 1 and set(names) & set(new):
+                yield Problem(", ".join(names), f"have the same {what}, {value}", remedy)
+
+    yield from twins(
+        "hostname",
+        {name: [f.hostname] for name, f in facts.items()},
+        "give each a name of its own: hostnamectl set-hostname NAME",
+    )
+    yield from twins(
+        "machine-id",
+        {name: [f.machine_id] for name, f in facts.items() if f.machine_id},
+        "one was copied from another: rm /etc/machine-id && systemd-machine-id-setup on all but one, and reboot",
+    )
+    yield from twins(
+        "MAC address",
+        {name: sorted({mac for _, mac in f.macs if mac.strip("0:")}) for name, f in facts.items()},
+        "give each virtual machine a network card of its own",
+    )
+    # They were read side by side, so their clocks should say the same, give or take how long that took.
+    clocks = {name: f.clock for name, f in facts.items()}
+    if clocks and max(clocks.values()) - min(clocks.values()) > SKEW and new:
+        slow, fast = min(clocks, key=clocks.__getitem__), max(clocks, key=clocks.__getitem__)
+        yield Problem(
+            slow,
+            f"its clock is {clocks[fast] - clocks[slow]} s behind that of {fast}",
+            "set both right, and let chrony or systemd-timesyncd keep them so (timedatectl)",
+        )
 
 
 # A bare host has nothing that speaks TLS for sure; whether etcd takes the certificate is seen when that is there.

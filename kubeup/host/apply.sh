@@ -80,7 +80,22 @@ packages() {
 }
 
 install_packages() {
-    if command -v apt-get >/dev/null 2>&1; then
+    # The proxy of the inventory, where there is one (the role sources).
+    # shellcheck disable=SC1091
+    if [ -r /etc/kubernetes/proxy.env ]; then set -a; . /etc/kubernetes/proxy.env; set +a; fi
+    # Packages of a bundle, which were sent before: they are all there is, where nothing else can be reached.
+    if [ -d $home/packages ] && command -v apt-get >/dev/null 2>&1; then
+        printf 'deb [trusted=yes] file:%s ./\n' $home/packages >sources
+        mkdir -p lists/partial # of its own, so that nothing of this stays
+        only="-o Dir::State::lists=$stage/lists -o Dir::Etc::sourcelist=$stage/sources -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300"
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086  # none of them holds a blank
+        apt-get $only update >&2 && apt-get $only install -y --no-install-recommends "$@" >&2
+    elif [ -d $home/packages ] && command -v dnf >/dev/null 2>&1; then
+        timeout 600 dnf -y --disablerepo='*' --nogpgcheck install $home/packages/*.rpm >&2
+    elif [ -d $home/packages ] && command -v yum >/dev/null 2>&1; then
+        timeout 600 yum -y --disablerepo='*' --nogpgcheck install $home/packages/*.rpm >&2
+    elif command -v apt-get >/dev/null 2>&1; then
         export DEBIAN_FRONTEND=noninteractive
         apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
             { apt-get -o DPkg::Lock::Timeout=300 update >&2 && apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2; }
@@ -210,6 +225,7 @@ if each package; then
         for key in $missing; do systemctl mask --runtime --quiet "$key.service" 2>/dev/null || true; done
         # shellcheck disable=SC2086  # one word a package
         if [ -n "$missing" ]; then install_packages $missing </dev/null; fi
+        rm -rf $home/packages
         for key in $missing $begun; do systemctl unmask --runtime --quiet "$key.service" 2>/dev/null || true; done
         came_since >new.packages
         # What came with them is noted with the first.

@@ -75,8 +75,8 @@ if command -v ip >/dev/null 2>&1; then
     ip -o link show 2>/dev/null | awk -F'[ :@]+' '{for(i=3;i<NF;i++)if($i=="mtu")print "mtu\t" $2 "\t" $(i+1)}'
 fi
 # Features that a kernel has built in, has loaded, or could load.
-for m in ip_vs dummy; do
-    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
+for m in ip_vs dummy nfs; do
+    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
 done
 [ -r $home/path-mtu ] && fact path_mtu "$(cat $home/path-mtu)"
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u
@@ -91,7 +91,7 @@ done
 if [ -e $home/record ]; then
     printf 'mark\t%s\n' "$(cksum <$home/record)"
     now=$(awk -F'\t' '{k=$1 FS $2; if (!(k in s)) o[++n]=k; s[k]=$0} END{for(i=1;i<=n;i++){split(s[o[i]],f,FS); if (f[3]!="gone") print s[o[i]]}}' $home/record)
-    printf '%s\n' "$now" | awk '{print "record\t" $0}'
+    printf '%s\n' "$now" | awk 'NF{print "record\t" $0}'
     paths() { printf '%s\n' "$now" | awk -F'\t' -v kinds=" $1 " 'index(kinds, " " $1 " "){print ($1=="unit" ? "/etc/systemd/system/" : $1=="cleanup" ? "/var/lib/kubeup/cleanup/" : "") $2}'; }
     hashed="file unit cleanup"; [ "$depth" = deep ] && hashed="$hashed blob"
     paths "$hashed" | tr '\n' '\0' | xargs -0 -r sha256sum 2>/dev/null | awk '{h=$1; sub(/^[^ ]+ [ *]/,""); print "hash\t" $0 "\t" h}'

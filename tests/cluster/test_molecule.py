@@ -18,6 +18,7 @@ from .support import CHECKOUT, Running
 def test_scenario(engine: None, scenario: str) -> None:
     prefix = f"molecule{os.getpid()}"
     environment = {
+        "KUBEUP_LAB_OWNER": str(os.getpid()),  # swept, should this process be killed
         "LC_ALL": "C.UTF-8",  # Ansible refuses others
         "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
         "MOLECULE_LAB": prefix,  # beside another run on this machine
@@ -28,7 +29,8 @@ def test_scenario(engine: None, scenario: str) -> None:
 
     done = Running(molecule, "test", "--scenario-name", scenario, env=environment, cwd=CHECKOUT).wait(840)
 
-    assert done.code == 0, done
+    if done.code:
+        pytest.fail(f"molecule: exit code {done.code}\n{done.text[-8000:]}", pytrace=False)
     recaps = [int(changed) for changed in re.findall(r"changed=(\d+)", done.out)]
     assert recaps, done
     assert "Idempotence completed successfully" in done.text, done

@@ -1,11 +1,11 @@
 // Command kubeup-reach finds out whether a host can take a cluster, before anything is placed on it.
 //
-//	kubeup-reach listen --for 15s --address IP [--payload N] tcp:PORT|udp:PORT...
+//	kubeup-reach listen --for 15s --address IP --remove FOLDER tcp:PORT|udp:PORT...
 //	kubeup-reach ask [--timeout 1s] [--payload N] tcp:IP:PORT|udp:IP:PORT...
 //	kubeup-reach fsync [--limit 1s] FOLDER
 //
-// listen prints "listening" once it does, with those that it could not have, and ends by itself after --for. Whatever
-// comes by UDP is sent back. ask prints a JSON list of those targets that did not answer, and why. By UDP it asks with a
+// listen prints "listening" once it does, with those that it could not have. It ends after --for, or by SIGTERM, and takes
+// the folder with it. Whatever comes by UDP is sent back. ask prints a JSON list of those targets that did not answer, and why. By UDP it asks with a
 // small packet and with one of --payload bytes that nobody may cut in pieces, so a path that carries less is told.
 // fsync writes as etcd's log does and prints a JSON object with the times in milliseconds.
 package main
@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -49,7 +50,11 @@ func listenCommand(arguments []string) {
 	flags := flag.NewFlagSet("listen", flag.ExitOnError)
 	lasts := flags.Duration("for", 15*time.Second, "how long")
 	address := flags.String("address", "", "the host's `IP`")
+	folder := flags.String("remove", "", "a `folder` to remove at the end")
 	flags.Parse(arguments)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	defer os.RemoveAll(*folder)
 	refused := []string{}
 	for _, what := range flags.Args() {
 		if err := listen(what, *address); err != nil {
@@ -58,7 +63,10 @@ func listenCommand(arguments []string) {
 	}
 	fmt.Println("listening", strings.Join(refused, " "))
 	os.Stdout.Close()
-	time.Sleep(*lasts)
+	select {
+	case <-stop:
+	case <-time.After(*lasts):
+	}
 }
 
 func listen(what, address string) error {
