@@ -1,4 +1,4 @@
-"""A cluster on stand-ins for Rocky, with firewalld, without a way out, from a bundle into an empty cache; and away again."""
+"""A cluster on stand-ins for Rocky with firewalld, without a way out, from a bundle into an empty cache."""
 
 from collections.abc import Iterator
 from pathlib import Path
