@@ -14,6 +14,7 @@ from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk.policies import forbids
 from kubeup.checks.walk.questions import NAME, WHOLE, of_host, of_leg, of_tunnel
 from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Host, Object
@@ -203,17 +204,10 @@ def receives(situation: Situation, leg: Leg | None) -> Iterable[str]:
 
 
 def _why_not_ready(pod: Object) -> str:
-    for status in pod.status.get("containerStatuses", []):
-        for state in ("waiting", "terminated"):
-            if detail := status.get("state", {}).get(state):
-                return (
-                    f"its container {status['name']} is {state}: {detail.get('reason', '')} {detail.get('message', '')}"
-                )
-    condition = pod.condition("Ready")
-    words = condition.get("message") or f"its phase is {pod.status.get('phase')}"
-    return words + (
-        ": its readiness probe fails" if "unready" in words and pod.status.get("phase") == "Running" else ""
-    )
+    why = why_not_ready(dict(pod.data)).removeprefix(f"{pod.name}: ")
+    if "unready status" in why and pod.status.get("phase") == "Running":
+        why += ", whose readiness probe fails"
+    return why or f"its phase is {pod.status.get('phase')}"
 
 
 def client_not_running(situation: Situation, leg: Leg | None) -> Fault | None:
@@ -281,7 +275,7 @@ def pod_not_ready(situation: Situation, leg: Leg | None) -> Fault | None:
     for pod in pods:
         if not pod.ready:
             return Fault(
-                f"the pod {pod} is not Ready: {_why_not_ready(pod).strip()}",
+                f"the pod {pod} is not Ready: {_why_not_ready(pod)}",
                 f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
@@ -411,7 +405,7 @@ def dns_endpoints(situation: Situation, leg: Leg | None) -> Fault | None:
             f"kubectl -n kube-system scale deployment coredns --replicas={min(2, len(situation.cluster.nodes))}",
         )
     pods = situation.selected(service)
-    states = "; ".join(f"{pod.name}: {_why_not_ready(pod).strip()}" for pod in pods if not pod.ready)
+    states = "; ".join(f"{pod.name}: {_why_not_ready(pod)}" for pod in pods if not pod.ready)
     return Fault(
         f"no pod of CoreDNS is ready, so nobody answers for names: {states or 'there is none'}",
         "kubectl -n kube-system describe pods -l k8s-app=kube-dns",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kubeup.checks.walk import checks
 from kubeup.checks.walk.checks import Look, behind, end, on, start
 from kubeup.checks.walk.questions import NAME, WHOLE, of_leg
-from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL
+from kubeup.checks.walk.reading import BRIDGE, TUNNEL
 from kubeup.checks.walk.situation import Leg, Situation
 
 
@@ -297,5 +297,3 @@ LAST: tuple[Hop, ...] = (
     )),
 )  # fmt: skip
 """What was tried, from one end to the other: it has the last word where nothing else says anything."""
-
-__all__ = ["LAST", "LEG", "SYSTEM", "TRUNK", "Check", "Hop"]

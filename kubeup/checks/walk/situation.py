@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from kubeup.checks.walk.ends import End, find_pod, find_service
-from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Api, Host, Object, Route
+from kubeup.checks.walk.reading import BRIDGE, TUNNEL, Api, Host, Object, Route
 from kubeup.checks.walk.rules import Hook, Outcome, Packet
 from kubeup.cluster import Cluster
 from kubeup.errors import WalkRefused
@@ -438,6 +438,3 @@ def refuse_without_address(situation: Situation) -> None:
             raise WalkRefused(f"the pod {pod} has no node: {why}")
     if situation.client.kind in ("service", "nodeport"):
         raise WalkRefused(f"{situation.client.text!r} is no client: FROM is a node, a pod or an outside address")
-
-
-__all__ = ["SYSTEM", "Endpoint", "Leg", "Situation", "Stage", "refuse_without_address"]

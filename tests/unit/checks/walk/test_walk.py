@@ -482,7 +482,7 @@ def target_port_name_unknown(r: Recorded) -> None:
             item["endpoints"] = []
 
 
-@fault("pod-not-ready", "its container probe is waiting: CrashLoopBackOff")
+@fault("pod-not-ready", "is not Ready: CrashLoopBackOff again")
 def pod_not_ready(r: Recorded) -> None:
     not_ready(r)
     for condition in r.node[THERE]["status"]["conditions"]:
@@ -617,6 +617,12 @@ def test_what_explains_is_in_the_table() -> None:
     checks = [check for hop in (*TRUNK, *LEG, *LAST) for check in hop.checks]
     known = {check.name for check in checks}
     assert {name for check in checks for name in check.explains} <= known
+
+
+def test_the_manual_has_every_check() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "trace.md").read_text()
+    for check in (check for hop in (*TRUNK, *LEG, *LAST) for check in hop.checks):
+        assert f"| `{check.name}` | {check.about} |" in text
 
 
 def test_recordings_hold_no_key() -> None:
