@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk.policies import forbids
-from kubeup.checks.walk.questions import NAME, WHOLE, of_host, of_leg, of_tunnel
+from kubeup.checks.walk.questions import NAME, WHOLE, came_back, of_host, of_leg, of_tunnel
 from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Host, Object
 from kubeup.checks.walk.rules import Outcome, Packet
 from kubeup.checks.walk.situation import VXLAN_HEADERS, VXLAN_PORT, Leg, Situation, Stage
@@ -835,10 +835,11 @@ def mtu_too_large(situation: Situation, leg: Leg | None) -> Fault | None:
                 f"kubectl -n {pod.namespace} delete pod {pod.name}",
             )
     small, full = (situation.answers.get(of_tunnel(leg, size), {}) for size in ("small", "full"))
-    if small.get("error") == "" and full.get("error"):
+    if came_back(small) and came_back(full) is False:
         return Fault(
             f"between {leg.start} and {leg.node} small packets come through the tunnel and those of "
-            f"{full.get('size')} bytes, which its MTU allows, do not: something on the way has a smaller MTU",
+            f"{situation.host(leg.start).mtu(TUNNEL)} bytes, which its MTU allows, do not: something on the way has a "
+            "smaller MTU",
             f"ip link set {TUNNEL} mtu 1400  # on every node; for good: a smaller MTU of the nodes' devices",
             leg.start,
         )
@@ -858,7 +859,7 @@ def tunnel_blocked(situation: Situation, leg: Leg | None) -> Fault | None:
         )
     small, host = situation.answers.get(of_tunnel(leg, "small"), {}), situation.answers.get(of_host(leg), {})
     # Where the pod answers, it is an echo alone that is not let through.
-    if small.get("error") and host.get("error") == "" and _answered(situation, leg) is not True:
+    if came_back(small) is False and came_back(host) and _answered(situation, leg) is not True:
         addresses = [str(situation.cluster.node(name).address) for name in (leg.start, leg.node)]
         return Fault(
             f"{leg.node} answers {leg.start} at its own address, and not through the tunnel, whose devices, routes "
@@ -872,7 +873,7 @@ def node_unreachable(situation: Situation, leg: Leg | None) -> Fault | None:
     if leg is None or not situation.tunnelled(leg):
         return None
     small, host = situation.answers.get(of_tunnel(leg, "small"), {}), situation.answers.get(of_host(leg), {})
-    if not (small.get("error") and host.get("error")) or _answered(situation, leg) is True:
+    if came_back(small) is not False or came_back(host) is not False or _answered(situation, leg) is True:
         return None
     address = situation.cluster.node(leg.node).address
     return Fault(

@@ -15,6 +15,8 @@ from kubeup.cluster import Cluster
 from kubeup.errors import WalkRefused
 
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+KUBELET_PORT = 10250
+"""What a node is asked for where nothing else is said: it answers there at all of its addresses, the tunnel's too."""
 VXLAN_PORT = 8472
 """flannel's, which is also what Linux takes where nothing is said."""
 VXLAN_HEADERS = 50
@@ -127,6 +129,8 @@ class Situation:
             containers = find_pod(self.api, self.target).spec["containers"]
             ports = [p for c in containers for p in c.get("ports", ()) if p.get("protocol", "TCP") == "TCP"]
             return int(ports[0]["containerPort"]) if ports else 0
+        if self.target.kind == "node" and not self.target.port:
+            return KUBELET_PORT
         return int(self.target.port or 0)
 
     @cached_property
