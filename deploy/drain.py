@@ -246,7 +246,7 @@ def wait_ready(
     """
     kubectl = Kubectl(run.cluster, run.session)
     deadline = time.monotonic() + timeout
-    while wrong := _not_ready(kubectl, node, version, ignoring):
+    while wrong := not_ready(kubectl, node, version, ignoring):
         if time.monotonic() > deadline:
             raise NodeError(
                 "\n".join(
@@ -260,8 +260,10 @@ def wait_ready(
         gevent.sleep(0.5)
 
 
-def _not_ready(kubectl: Kubectl, node: str, version: str, ignoring: Collection[str]) -> list[str]:
-    """What is not ready yet, a line each."""
+def not_ready(
+    kubectl: Kubectl, node: str, version: str = "", ignoring: Collection[str] = (), *, pods_too: bool = True
+) -> list[str]:
+    """What is not ready yet, a line each: the kubelet, the node, and its pods. For the rest see `wait_ready`."""
     # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
     output = kubectl.script(
         'kubectl get nodes --field-selector="metadata.name=$1" -o json && '
@@ -285,6 +287,8 @@ def _not_ready(kubectl: Kubectl, node: str, version: str, ignoring: Collection[s
     runs = status.get("nodeInfo", {}).get("kubeletVersion", "")
     if version and runs != f"v{version}":
         wrong.append(f"the node reports the kubelet {runs}, not v{version}")
+    if not pods_too:
+        return wrong
     return wrong + [f"{name}: {state}" for name, state in _unready(pods).items() if name not in ignoring]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import gevent
+
 from kubeup.checks.etcdctl import ETCDCTL, OWN, Etcdctl
 from kubeup.checks.kubectl import KUBECTL, Kubectl
 from kubeup.checks.preflight import preflight
+from kubeup.deploy.drain import not_ready
 from kubeup.deploy.gates import wait_until
 from kubeup.deploy.phases import Converge, Part, Preflight, other_versions
 from kubeup.deploy.run import Run
@@ -22,6 +25,10 @@ PROBES = {
     ETCD: f"{ETCDCTL} --endpoints={OWN} endpoint health >/dev/null",
 }
 """What succeeds on a host on which the service of this name works: etcd only where a majority of it does."""
+
+PROBED, PAUSE = 3, 1.0
+"""How often a service must fail to answer, and the seconds in between, to count as ill. A host that is only busy must
+not be: all that are ill are restarted at once."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,7 @@ class OneByOne(Part):
         carrying = {node.name for node in (*run.masters, *run.cluster.members)}
         restarted = [name for name, change in changes.items() if _restarts(change)]
         one_by_one = [name for name in restarted if name in carrying]
-        ill = _ill(run, one_by_one)
+        ill = _ill(run, one_by_one, lambda name: _own_services(run, name))
         self._together(run, changes, ill)
         for number, name in enumerate(n for n in one_by_one if n not in ill):
             if number == 0 and not ill:
@@ -81,7 +88,8 @@ class InTurn(Converge):
     def run(self, run: Run) -> None:
         changes = {name: change for name, change in self.changes(run).items() if change}
         serving = [name for name in changes if self._serves(run, name) and self._restarts(changes[name])]
-        in_turn = [name for name in serving if not self._lacks(run, name)] if len(serving) > 1 else []
+        ill = _ill(run, serving, lambda _: PROBES[self.unit]) if len(serving) > 1 else serving
+        in_turn = [name for name in serving if name not in ill]
         run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
         for name in in_turn:
             run.session.apply(self.title, {name: changes[name]}, run.vault)
@@ -128,12 +136,18 @@ def _own_services(run: Run, name: str) -> str:
     return " && ".join(PROBES[unit] for unit in has if has[unit]) or "true"
 
 
-def _ill(run: Run, names: Sequence[str]) -> list[str]:
-    """Those of the nodes whose apiserver or etcd does not answer."""
-    outputs = run.session.side_by_side(
-        names, lambda name: run.session.shell(name, _own_services(run, name), timeout=30)
-    )
-    return [name for name, output in outputs.items() if isinstance(output, Exception) or not output.ok]
+def _ill(run: Run, names: Sequence[str], probe: Callable[[str], str]) -> list[str]:
+    """Those of the nodes on which the script that ``probe`` gives fails, each time it is run: once may be chance."""
+
+    def answers(name: str) -> bool:
+        for _ in range(PROBED):
+            if run.session.shell(name, probe(name), timeout=30).ok:
+                return True
+            gevent.sleep(PAUSE)
+        return False
+
+    outcome = run.session.side_by_side(names, answers)
+    return [name for name, answered in outcome.items() if answered is not True]
 
 
 def _sick_members(run: Run) -> list[str]:
@@ -161,16 +175,8 @@ def _lacks(run: Run, name: str) -> str:
     try:
         if run.cluster.node(name) in run.cluster.members and (wrong := _sick_members(run)):
             return "; ".join(wrong)
-        if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
-            return ""
-        # The kubelet itself is asked too: when it has just been stopped, its node is Ready for another 40 s.
-        ready = Kubectl(run.cluster, run.session).script(
-            'kubectl get --raw "/api/v1/nodes/$1/proxy/healthz" >/dev/null && kubectl get node "$1" '
-            "-o 'jsonpath={.status.conditions[?(@.type==\"Ready\")].status}'",
-            name,
-        )
     except HostsFailed as error:
         return str(error)
-    if not ready.ok:
-        return ready.stderr.strip() or "its kubelet does not answer"
-    return "" if ready.stdout.strip() == "True" else "the node is not Ready"
+    if run.cluster.node(name) not in run.cluster.nodes:  # a host of etcd's alone
+        return ""
+    return "; ".join(not_ready(Kubectl(run.cluster, run.session), name, pods_too=False))

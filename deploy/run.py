@@ -36,6 +36,7 @@ from kubeup.roles import (
     flannel,
     kube_proxy,
     kubelet,
+    registry,
     scheduler,
     snapshots,
     virtual_ip,
@@ -60,6 +61,7 @@ ROLES: tuple[Role, ...] = (
     flannel,
     kubelet,
     kube_proxy,
+    registry,
 )
 """All roles. Where two ask for the same thing, it belongs to the first."""
 

@@ -18,6 +18,7 @@ from kubeup.roles import (
     flannel,
     kube_proxy,
     kubelet,
+    registry,
     scheduler,
     snapshots,
     virtual_ip,
@@ -35,7 +36,7 @@ PHASES: list[Phase] = [
     ExistingEtcd(),
     InTurn("Control plane", roles=[apiserver, controller_manager, scheduler, approver, addons], unit=APISERVER),
     # After the control plane: a kubelet that finds no API waits for seconds before it asks again.
-    Converge("Nodes", roles=[flannel, kubelet, kube_proxy]),
+    Converge("Nodes", roles=[flannel, kubelet, kube_proxy, registry]),
     Tidy(),
     Validate(),
 ]

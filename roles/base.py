@@ -50,6 +50,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     sysctls = {**NETWORK, **(KERNEL if host.owns_kernel else {})}
     mode = cluster.kube_proxy.mode
     modules = {**MODULES, **({"ip_vs": "/proc/net/ip_vs"} if mode == "ipvs" else {})}
+    rhel = not {"rhel", "fedora", "centos"}.isdisjoint({host.os, *host.os_like})
     return [
         *(Package(name, command) for name, command in FILTERS[mode].items()),
         Cleanup("packet-filter", text("base/netfilter-cleanup.sh")),
@@ -59,4 +60,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),
         *everywhere,
+        # By it the kubelet mounts NFS.
+        *([Package("nfs-utils" if rhel else "nfs-common", "mount.nfs")] if cluster.addons.nfs else []),
     ]

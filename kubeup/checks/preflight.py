@@ -44,6 +44,7 @@ PORTS: Mapping[int, tuple[str, str]] = {
     10250: ("nodes", "kubelet.service"),
     10249: ("nodes", "kube-proxy.service"),
     10256: ("nodes", "kube-proxy.service"),
+    5000: ("registry_nodes", "kubeup-registry.service"),
 }
 
 ADDON_PORTS: Mapping[int, tuple[str, str]] = {
@@ -149,8 +150,9 @@ def networks(s: Subject) -> Iterator[tuple[str, str]]:
     }
     for setting, network in (("service_cidr", s.cluster.service_cidr), ("flannel_net", s.cluster.flannel_net)):
         for other, device in taken.items():
-            # Pods' routes to other nodes go through the device of the host's own address with host-gw.
-            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("flanneld.service"))
+            # On a node, what leads into pods' network is pods': with host-gw through the device of the host's own
+            # address, with a network of the user's through whatever that makes.
+            ours = device in OUR_DEVICES or (setting == "flannel_net" and s.has_unit("kubelet.service"))
             if network.overlaps(other) and not ours and device != "lo":
                 yield (
                     f"{setting} {network} overlaps with {other}, which this host reaches through {device}",
@@ -222,6 +224,14 @@ def addon_ports(s: Subject) -> Iterator[tuple[str, str]]:
                 f"port {port} is taken, and {image.partition('-')[0]} needs it",
                 f"see what listens there: ss -ltnp 'sport = :{port}'",
             )
+
+
+def nfs(s: Subject) -> Iterator[tuple[str, str]]:
+    if s.cluster.addons.nfs and s.node in s.cluster.nodes and "nfs" not in s.reading.facts.kernel_offers:
+        yield (
+            "its kernel has no NFS client, which the addon nfs needs",
+            "install the kernel's modules (nfs, nfsv4), use another kernel, or turn the addon off",
+        )
 
 
 def balancers(s: Subject) -> Iterator[tuple[str, str]]:
@@ -342,6 +352,7 @@ CHECKS: tuple[Check, ...] = (
     one_link,
     ports,
     addon_ports,
+    nfs,
     other_cluster,
     half_restored,
     container_runtime,

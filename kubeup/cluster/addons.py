@@ -8,12 +8,14 @@ import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
+from kubeup.cluster.charts import ChartError, about, read_chart, values_text
 from kubeup.cluster.manifests import ManifestError, owned
-from kubeup.cluster.values import DnsLabel, LocalPath, Value, local_path, refuse
+from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, local_path, refuse
 
 
 def _switch(value: Any) -> Any:
@@ -61,6 +63,36 @@ def _manifests(path: Path, addon: str) -> str:
             refuse(f"{file}:{error.line}: {error}", "kubectl apply --dry-run=client -f FILE says more")
         texts.append(f"# {file.name}\n{text}")
     return "\n---\n".join(texts)
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*(\.\d+)?(Ki|Mi|Gi|Ti|Pi|K|M|G|T|P)", text):
+        refuse(f"{text!r} is no size", "write it like 10Gi")
+    return text
+
+
+def _nfs_server(text: str) -> str:
+    if not is_dns_name(text.lower()):
+        refuse(f"{text!r} is not a server's name or address", "write it like 10.10.103.5 or files.example.com")
+    return text
+
+
+def _nfs_path(text: str) -> str:
+    if not re.fullmatch(r"/[\w./@-]*", text) or ".." in text.split("/"):
+        refuse(f"{text!r} is not a path that a server exports", "write it from the root, like /srv/nfs")
+    return text
+
+
+def _volumes(volumes: "tuple[NfsVolume, ...]") -> "tuple[NfsVolume, ...]":
+    if not volumes:
+        refuse("nfs has no volumes", "write at least one, e.g. volumes: [{name: data, size: 10Gi}]")
+    names = [volume.name for volume in volumes]
+    if twice := [name for name in names if names.count(name) > 1]:
+        refuse(f"there are two volumes with the name {twice[0]}", "give one of them another")
+    for volume in volumes:
+        if volume.path is not None:
+            _nfs_path(f"/{volume.path.removeprefix('/')}")
+    return volumes
 
 
 class CoreDns(Value):
@@ -150,6 +182,40 @@ class LocalPathStorage(Value):
     default: bool = True
 
 
+def _registry_name(text: str) -> str:
+    if not is_dns_name(text) or "." not in text:
+        refuse(f"{text!r} cannot be a registry's name", "write it like registry.local: images are registry.local/NAME")
+    return text
+
+
+class Registry(Value):
+    """A registry for images of one's own, on one ``node`` (the first that runs users' pods, when none is said).
+
+    Images in it are called NAME/..., ``path`` is the folder on the node where they are kept.
+    """
+
+    node: str | None = None
+    name: Annotated[str, AfterValidator(_registry_name)] = "registry.local"
+    path: Annotated[str, AfterValidator(_host_path)] = "/var/lib/kubeup/registry"
+
+
+class NfsVolume(Value):
+    """A PersistentVolume: a folder of the server's, below the addon's ``path`` when it does not begin with a slash."""
+
+    name: DnsLabel
+    size: Annotated[str, AfterValidator(_size)]
+    path: str | None = None
+
+
+class Nfs(Value):
+    """Volumes on an NFS server that is there already, of the StorageClass nfs."""
+
+    server: Annotated[str, AfterValidator(_nfs_server)]
+    path: Annotated[str, AfterValidator(_nfs_path)]
+    volumes: Annotated[tuple[NfsVolume, ...], AfterValidator(_volumes)]
+    options: tuple[str, ...] = ("nfsvers=4.1", "hard")
+
+
 class ManifestsEntry(Value):
     r"""Objects of the user's own: a file, or a folder with files (\*.yaml, \*.yml, \*.json, also further down).
 
@@ -174,6 +240,81 @@ class ManifestsEntry(Value):
         return {**data, "name": name, "text": _manifests(path, f"manifests.{name}")}
 
 
+class HelmEntry(Value):
+    """A chart of Helm, rendered by the masters and applied like any manifest.
+
+    ``chart``: a folder or an archive, from the inventory's folder, or an address, oci://HOST/PATH. ``values``: a map,
+    or the path of a file. ``version``: of a chart that comes from an address. ``hooks: ignore``: apply a chart that has
+    hooks, without them. ``plain_http``: the address is one of a registry without TLS. ``files`` and ``text`` are the
+    chart and the values as read; an inventory does not say them.
+    """
+
+    name: DnsLabel
+    chart: str
+    version: str = ""
+    namespace: DnsLabel = "default"
+    values: Any = Field(None, repr=False)
+    hooks: Literal["refuse", "ignore"] = "refuse"
+    plain_http: bool = False
+    files: dict[str, str] = Field({}, repr=False)
+    text: str = Field("", repr=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, data: Any, info: ValidationInfo) -> Any:
+        if isinstance(data, str):
+            data = {"chart": data}
+        if not isinstance(data, dict) or not isinstance(data.get("chart"), str):
+            return data  # what is wrong with that is pydantic's to say
+        for key in ("files", "text"):
+            if key in data:
+                refuse(f"unknown key {key}", "write chart: with the chart's folder, and values:")
+        address = data["chart"].startswith("oci://")
+        files = {} if address else _chart(data, info)
+        last = re.sub(r"[:@].*", "", data["chart"].rpartition("/")[2]) if address else about(files)[0]
+        return {
+            **data,
+            "name": data.get("name") or re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-"),
+            "version": data.get("version") or ("" if address else about(files)[1]),
+            "files": files,
+            "text": _values(data.get("values"), info),
+        }
+
+
+def _chart(data: dict[str, Any], info: ValidationInfo) -> dict[str, str]:
+    path = local_path(Path(data["chart"]), info)
+    try:
+        files = read_chart(path)
+        version = about(files)[1]
+    except FileNotFoundError:
+        refuse(f"there is no chart {path}", "write the path of a folder or a .tgz, or an address oci://HOST/PATH")
+    except (OSError, ChartError) as error:
+        refuse(str(error), "helm lint CHART says more")
+    if data.get("version", version) != version:
+        refuse(f"the chart {path} has the version {version}, not {data['version']}", "leave version: out")
+    return files
+
+
+def _values(values: Any, info: ValidationInfo) -> str:
+    if isinstance(values, str) and "\n" not in values:
+        path = local_path(Path(values), info)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            refuse(f"there is no file {path}", "write values: as a map, or the path of a file")
+        except (OSError, UnicodeDecodeError) as error:
+            refuse(f"{path} cannot be read: {error}")
+    else:
+        text = values if isinstance(values, str) else values_text(values or {})
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        refuse(f"the values are not valid YAML: {error}".replace("\n", " "))
+    if not isinstance(data, dict | None):
+        refuse("the values are no map", "write key: value pairs")
+    return text
+
+
 class Addons(Value):
     """The addons of a cluster, each with its settings, or None where it is off.
 
@@ -188,7 +329,10 @@ class Addons(Value):
     metallb: Annotated[MetalLb | None, Switch] = None
     traefik: Annotated[Traefik | None, Switch] = None
     ingress_vip: Annotated[IngressVip | None, Switch] = None
+    nfs: Annotated[Nfs | None, Switch] = None
+    registry: Annotated[Registry | None, Switch] = None
     manifests: tuple[ManifestsEntry, ...] = ()
+    helm: tuple[HelmEntry, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -467,6 +467,14 @@ class Cluster(Settings):
         names = (vip.nodes if vip else ()) or (traefik.nodes if traefik else ())
         return vip is not None and (node.name in names if names else node.is_minion)
 
+    @property
+    def registry_nodes(self) -> tuple[Node, ...]:
+        """The node that has the registry, where there is one."""
+        registry = self.addons.registry
+        if not registry:
+            return ()
+        return self._chosen((registry.node,) if registry.node else (), (self.minions or self.nodes)[:1])
+
     def _chosen(self, names: tuple[str, ...], otherwise: tuple[Node, ...]) -> tuple[Node, ...]:
         return tuple(node for node in self.nodes if node.name in names) if names else otherwise
 

@@ -185,6 +185,14 @@ def addon_nodes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
                     f"there are: {', '.join(names)}",
                     frozenset({"addons", "nodes"}),
                 )
+    registry = settings.addons.registry
+    if registry and registry.node and registry.node not in names:
+        yield Finding(
+            (("addons", "registry", "node"),),
+            f"registry names the node {registry.node}, which is not there",
+            f"there are: {', '.join(names)}",
+            frozenset({"addons", "nodes"}),
+        )
     vip, traefik = settings.addons.ingress_vip, settings.addons.traefik
     if traefik and not traefik.nodes and nodes and not any(n.is_minion for n in nodes):
         yield Finding(
@@ -353,16 +361,17 @@ def ports(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
 
 def addon_names(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
     """No two entries of an addon's list have a name in common."""
-    seen: set[str] = set()
-    for i, entry in enumerate(settings.addons.manifests):
-        if entry.name in seen:
-            yield Finding(
-                (("addons", "manifests", i),),
-                f"there is another entry with the name {entry.name}",
-                f"give one of them another: {{name: {entry.name}-2, path: ...}}",
-                frozenset({"addons"}),
-            )
-        seen.add(entry.name)
+    for of, key in (("manifests", "path"), ("helm", "chart")):
+        seen: set[str] = set()
+        for i, entry in enumerate(getattr(settings.addons, of)):
+            if entry.name in seen:
+                yield Finding(
+                    (("addons", of, i),),
+                    f"there is another entry with the name {entry.name}",
+                    f"give one of them another: {{name: {entry.name}-2, {key}: ...}}",
+                    frozenset({"addons"}),
+                )
+            seen.add(entry.name)
 
 
 def known_versions(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:

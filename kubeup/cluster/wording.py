@@ -41,6 +41,7 @@ REMEDIES = {
     "store": "write kubernetes or etcd",
     "backend": "write vxlan or host-gw",
     "cni": "write flannel, or none to bring a network of your own (docs/network.md)",
+    "hooks": "write refuse or ignore",
     "effect": "write NoSchedule, PreferNoSchedule or NoExecute",
 }
 MISSING = {"role": NODE_REMEDY, "host": NODE_REMEDY}

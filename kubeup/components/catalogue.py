@@ -297,8 +297,6 @@ COMPONENTS: tuple[Component, ...] = (
         "registry",
         ["3.1.2"],
         programs={"registry": "kubeup.invalid/registry"},
-        # root, because it reads its key, and writes to a folder of the host
-        images=(Image("registry", program="registry", args=("serve",), user=""),),
         variables={"github.com/distribution/distribution/v3/version.version": "v{version}"},
         optional=True,
     ),

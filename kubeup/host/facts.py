@@ -57,7 +57,7 @@ class HostFacts:
     beyond: tuple[IPv4Network, ...] = ()
     """Those that it reaches through one, without the default route."""
     kernel_offers: frozenset[str] = frozenset()
-    """Of the kernel's features that not every kernel has (ip_vs, dummy) those that are there or can be loaded."""
+    """Of the kernel's features that not every kernel has (ip_vs, dummy, nfs) those that are there or can be loaded."""
     path_mtu: int = 0
     """The largest packet that the way to the other nodes takes, in bytes, as it was measured; 0 where it was not."""
 

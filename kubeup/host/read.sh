@@ -54,8 +54,8 @@ if command -v ip >/dev/null 2>&1; then
     ip -o link show 2>/dev/null | awk -F'[ :@]+' '{for(i=3;i<NF;i++)if($i=="mtu")print "mtu\t" $2 "\t" $(i+1)}'
 fi
 # Features that a kernel has built in, has loaded, or could load.
-for m in ip_vs dummy; do
-    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
+for m in ip_vs dummy nfs; do
+    if [ -e /sys/module/$m ] || [ -e /proc/net/$m ] || grep -qw $m /proc/filesystems || modprobe -n -q $m 2>/dev/null; then printf 'offers\t%s\n' $m; fi
 done
 [ -r $home/path-mtu ] && fact path_mtu "$(cat $home/path-mtu)"
 cat /proc/net/tcp /proc/net/tcp6 2>/dev/null | awk '$4=="0A"{n=split($2,a,":"); print "listen\t" a[n]}' | sort -u

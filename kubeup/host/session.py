@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import gevent
-from paramiko import SSHException, Transport
+from gevent.lock import BoundedSemaphore
+from paramiko import ChannelException, SSHException, Transport
 from pyinfra.api import BaseStateCallback, Config, Host, Inventory, State, StringCommand
 from pyinfra.api.exceptions import ConnectError, PyinfraError
 from pyinfra.api.operation import OperationMeta
@@ -53,6 +54,13 @@ KEEPALIVE = 15
 
 SILENCE = 40
 """Seconds without an answer after which a connection counts as broken. A network that drops packets tells nobody."""
+
+AT_ONCE = 6
+"""How many commands run on one host at once; more wait. sshd lets a connection have ten sessions (MaxSessions), and one
+that has just ended counts for a moment longer."""
+
+BUSY = 20
+"""How often, at pauses of a quarter of a second, a session is asked for that sshd does not grant."""
 
 NO_SUDO_REMEDY = "let this user use sudo without a password (NOPASSWD in /etc/sudoers.d), or connect as root"
 
@@ -115,6 +123,7 @@ class Session:
         self._lock: Lock | None = None
         self.commands: Counter[str] = Counter()
         """How many commands were run on each host."""
+        self._free = _semaphores()
         self._accept = accept_new_host_keys
         target = connector or (lambda node: (node.name, ssh_data(cluster, node, accept_new_host_keys=self._accept)))
         names = [target(node) for node in cluster.hosts]
@@ -132,6 +141,7 @@ class Session:
         session.cluster = cluster
         session.observer = Silent()
         session.commands = Counter()
+        session._free = _semaphores()
         session.before_change = lambda: None
         session._lock = None
         session._accept = False
@@ -275,7 +285,8 @@ class Session:
         try:
             if timeout:
                 command.connector_arguments["_timeout"] = int(timeout + 1)
-            succeeded, output = host.run_shell_command(command, **command.connector_arguments)
+            with self._free[node]:
+                succeeded, output = _granted(lambda: host.run_shell_command(command, **command.connector_arguments))
         except TimeoutError:
             return Output("", f"no answer within {timeout:.0f} s", None)
         except (*BROKEN, PyinfraError) as error:
@@ -337,7 +348,8 @@ class Session:
             try:
                 return fact.process(output.stdout.splitlines())
             except (ValueError, KeyError, IndexError) as error:
-                return failure(name, "reading what the host holds", output, str(error))
+                # What it printed is all that it holds: many lines that tell a person nothing.
+                return failure(name, "reading what the host holds", replace(output, stdout=""), str(error))
 
         readings: dict[str, Reading] = {}
         failures: list[HostFailure] = []
@@ -435,6 +447,22 @@ def _tell_broken(connector: Any) -> None:
             raise SSHException("the other side closed it") from error
 
     connector.run_shell_command = run_shell_command
+
+
+def _semaphores() -> defaultdict[str, BoundedSemaphore]:
+    return defaultdict(lambda: BoundedSemaphore(AT_ONCE))
+
+
+def _granted(run: Callable[[], T]) -> T:
+    """Run a command, again where sshd has granted no session for it: then it has not begun. Raises what that raises."""
+    for _ in range(BUSY):
+        try:
+            return run()
+        except SSHException as error:
+            if not isinstance(error, ChannelException) and "Unable to open channel" not in str(error):
+                raise
+        gevent.sleep(0.25)
+    return run()
 
 
 def _notice_silence(transport: Transport) -> None:

@@ -17,7 +17,7 @@ from kubeup.cluster.trust import Trust
 from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
-from kubeup.roles.addons import coredns, local_path, metallb, metrics_server, traefik
+from kubeup.roles.addons import coredns, helm, local_path, metallb, metrics_server, nfs, registry, traefik
 from kubeup.roles.addons import manifests as own_manifests
 from kubeup.roles.common import ROOT, Where, version_of
 from kubeup.templates import render, text
@@ -41,7 +41,7 @@ class Addon(Protocol):
         """The images its pods are of, by name, each with the nodes where those may run; none when it is off."""
 
 
-ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, own_manifests)
+ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, nfs, registry, own_manifests)
 """All addons, the user's own last, in the order in which they are applied."""
 
 COMPONENTS = {"local-path": "local-path-provisioner"}
@@ -68,7 +68,11 @@ def images(cluster: Cluster, node: Node | None = None) -> tuple[str, ...]:
 
 def components(cluster: Cluster) -> tuple[str, ...]:
     """The components that the addons of this cluster need."""
-    return tuple(dict.fromkeys(maker(name) for name in images(cluster)))
+    programs = [
+        *(["registry"] if cluster.addons.registry else []),
+        *([helm.COMPONENT] if cluster.addons.helm else []),
+    ]
+    return tuple(dict.fromkeys([*(maker(name) for name in images(cluster)), *programs]))
 
 
 def version(cluster: Cluster, name: str) -> str:
@@ -79,7 +83,8 @@ def version(cluster: Cluster, name: str) -> str:
 
 def entries(cluster: Cluster) -> dict[str, str]:
     """The user's own addons, each with its version, "" where it has none."""
-    return {f"manifests.{entry.name}": "" for entry in cluster.addons.manifests}
+    own = {f"manifests.{entry.name}": "" for entry in cluster.addons.manifests}
+    return own | {f"helm.{entry.name}": entry.version for entry in cluster.addons.helm}
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
@@ -91,10 +96,11 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         labels={n.name: {**n.labels, **n.role_labels, **traefik.labels(cluster, n)} for n in cluster.nodes},
     )
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
-    files = [
+    files: list[Resource] = [
         File(f"{FOLDER}/nodes.yaml", nodes),
         *(_file(name, manifest) for name, manifest in marked.items()),
         File(OBJECTS, "".join(lines)),
+        *helm.resources(cluster, FOLDER),
     ]
     program = File(f"{ROOT}/lib/apply-addons", text("addons/apply.sh"), mode=0o755)
     return [

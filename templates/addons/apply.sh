@@ -22,7 +22,7 @@ note() { # the lines of a file, as a manifest
 }
 
 cd "$here" || exit 1
-digest=$(cat "$folder"/* | sha256sum)
+digest=$(find "$folder" -type f -exec sha256sum {} + | sort | sha256sum)
 # After a boot nothing is applied that this master has applied before: it may have been off while the inventory changed.
 # Whoever restarts the unit then means it.
 [ -e booted ] || [ "$(cat "$applied" 2>/dev/null)" != "$digest" ] || exec touch booted
@@ -34,24 +34,74 @@ until kubectl -n kube-system get configmap kubeup-addons --ignore-not-found -o '
     sleep 1
 done
 cp "$folder/objects" new
-awk '!seen[$0]++' old new >both
-note both >note.yaml
+both() { # what the cluster has, and what it shall have
+    awk '!seen[$0]++' old new >both
+    note both >note.yaml
+}
+both
 
-if ! apply -f note.yaml -f "$folder"; then # all at once costs one process; one by one says which it is
-    deadline=$(($(date +%s) + patience))
-    waiting=$(ls "$folder"/*.yaml)
-    while :; do
-        failed=
-        for file in $waiting; do
-            name=${file##*/}
-            name=${name%.yaml}
-            if apply -f note.yaml -f "$file" >/dev/null 2>"$name.error"; then rm "$name.error"; else failed="$failed $file"; fi
-        done
-        waiting=$failed
-        if [ -z "$waiting" ] || [ "$(date +%s)" -ge "$deadline" ]; then break; fi
-        sleep 2
+# Renders a chart into NAME.yaml, its objects marked as the addon's, and adds them to the list of what shall be there.
+render() { # $1: its folder
+    name=${1##*/}
+    namespace=$(cat "$1/namespace")
+    set --
+    while IFS= read -r argument; do set -- "$@" "$argument"; done <"$folder/$name/arguments"
+    for api in $(kubectl api-versions); do set -- "$@" "--api-versions=$api"; done
+    HELM_CACHE_HOME=$here/helm HELM_CONFIG_HOME=$here/helm HELM_DATA_HOME=$here/helm /opt/kubeup/bin/helm template "$@" \
+        --values "$folder/$name/values.yaml" --include-crds --skip-tests \
+        --kube-version="$(kubectl version -o json | sed -n '/serverVersion/,$ s/.*"gitVersion": "\([^"]*\)".*/\1/p')" \
+        >"$name.rendered" || return 1
+    if grep -Eq '^ *"?helm\.sh/hook"?:' "$name.rendered"; then
+        echo "the chart has hooks, and kubeup runs none: what they do is to be done by hand, and then" \
+            "hooks: ignore applies the rest" >&2
+        return 1
+    fi
+    {
+        case $namespace in
+        default | kube-system) ;;
+        *) printf 'apiVersion: v1\nkind: Namespace\nmetadata: {name: "%s"}\n---\n' "$namespace" ;;
+        esac
+        cat "$name.rendered"
+    } >"$name.all"
+    kubectl label --local -f "$name.all" "kubeup.dev/addon=$name" -o yaml >"$name.yaml" &&
+        kubectl label --local -f "$name.all" "kubeup.dev/addon=$name" -o \
+            'go-template={{.apiVersion}} {{.kind}} {{or .metadata.namespace "-"}} {{.metadata.name}}{{"\n"}}' >"$name.list" || return 1
+    awk -v addon="$name" -v namespace="$namespace" '{
+        group = $1; if (!sub("/.*", "", group)) group = ""
+        print addon, $2 (group == "" ? "" : "." group), ($3 == "-" ? namespace : $3), $4
+    }' "$name.list" >"$name.objects"
+    cat "$folder/objects" ./*.objects >new
+    both
+}
+bring() { # $1: a manifest, or a chart's folder
+    case $1 in
+    *.yaml) apply -f note.yaml -f "$1" ;;
+    *) render "$1" && apply -f note.yaml && apply --namespace "$(cat "$1/namespace")" -f "${1##*/}.yaml" ;;
+    esac
+}
+
+# All manifests at once cost one process; one by one says which it is.
+waiting=
+apply -f note.yaml -f "$folder" || waiting=$(ls "$folder"/*.yaml)
+for chart in "$folder"/helm.*/; do
+    [ ! -d "$chart" ] || waiting="$waiting ${chart%/}"
+done
+deadline=$(($(date +%s) + patience))
+while [ -n "$waiting" ]; do
+    failed=
+    for one in $waiting; do
+        name=${one##*/}
+        name=${name%.yaml}
+        if bring "$one" >said 2>"$name.error"; then
+            rm "$name.error"
+        else
+            failed="$failed $one"
+        fi
     done
-fi
+    waiting=$failed
+    if [ -z "$waiting" ] || [ "$(date +%s)" -ge "$deadline" ]; then break; fi
+    sleep 2
+done
 
 # What has gone: custom resources first, while what looks after them still runs, and last what holds others.
 awk '

@@ -211,20 +211,22 @@ def test_a_members_disk_is_full(new_lab: NewLab, say: Callable[[str], None]) -> 
 
     with small_disk(cluster, full):
         assert eventually(lambda: sick() == [], 60, 1)
-        with api_client(kubeconfig) as api, Ledger(api, "kept") as ledger:
-            cluster.on(full, f"cat /dev/zero >{ETCD}/filler 2>/dev/null || true")
-            cluster.on(cluster.master, "head -c 700000 /dev/urandom | base64 -w0 >/run/large")
-            for number in range(60):
-                cluster.kubectl("create", "configmap", f"large-{number}", "--from-file=/run/large")
-                if number % 5 == 4 and sick():
-                    break
-            assert eventually(lambda: sick() == [full], 60, 1), sick()
-            time.sleep(5)
-            shown = cluster.kubeup("status").out
-            validated = cluster.kubeup("validate", code=FAILED)
-            planned = cluster.kubeup("upgrade", code=FAILED)
-        ledger.finish()
+        with api_client(kubeconfig) as api:
+            with Ledger(api, "kept") as ledger:
+                cluster.on(full, f"cat /dev/zero >{ETCD}/filler 2>/dev/null || true")
+                cluster.on(cluster.master, "head -c 700000 /dev/urandom | base64 -w0 >/run/large")
+                for number in range(60):
+                    cluster.kubectl("create", "configmap", f"large-{number}", "--from-file=/run/large")
+                    if number % 5 == 4 and sick():
+                        break
+                assert eventually(lambda: sick() == [full], 60, 1), sick()
+                time.sleep(5)
+                shown = cluster.kubeup("status").out
+                validated = cluster.kubeup("validate", code=FAILED)
+                planned = cluster.kubeup("upgrade", code=FAILED)
+            ledger.finish()
         say(f"with a full disk on {full}: {ledger.answers.told()}")
+        say("\n".join([*shown.splitlines()[:3], *validated.err.splitlines()[-3:], *planned.err.splitlines()[-3:]]))
         assert ledger.lost == []
         assert ledger.answers.longest_outage() < 10
         assert re.search(rf"etcd: 2 of 3 members are healthy; {full} is not", shown), shown

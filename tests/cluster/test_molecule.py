@@ -28,7 +28,8 @@ def test_scenario(engine: None, scenario: str) -> None:
 
     done = Running(molecule, "test", "--scenario-name", scenario, env=environment, cwd=CHECKOUT).wait(840)
 
-    assert done.code == 0, done
+    if done.code:
+        pytest.fail(f"molecule: exit code {done.code}\n{done.text[-8000:]}", pytrace=False)
     recaps = [int(changed) for changed in re.findall(r"changed=(\d+)", done.out)]
     assert recaps, done
     assert "Idempotence completed successfully" in done.text, done

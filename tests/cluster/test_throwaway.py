@@ -111,7 +111,7 @@ def image() -> Iterator[str]:
     """A small image that only the Docker engine has."""
     name = "kubeup-test-image:dev"
     artifact = Store().find("pause", DEFAULT_VERSIONS["pause"])
-    content = zstandard.ZstdDecompressor().stream_reader(artifact.path.open("rb")).read()
+    content = zstandard.ZstdDecompressor().decompress(artifact.path.read_bytes(), max_output_size=artifact.size)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         info = tarfile.TarInfo("waits")

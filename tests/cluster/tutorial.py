@@ -107,9 +107,7 @@ class Shell:
         raise AssertionError(f"the shell ended at: {command}\n{''.join(printed)}")
 
     def close(self) -> None:
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._process.wait(30)
+        self._process.communicate(timeout=30)
 
 
 def follow(path: Path, folder: Path, env: Mapping[str, str], say: Callable[[str], None]) -> None:

@@ -110,6 +110,8 @@ class Pods:
         said = ground.kubectl.script(
             'kubectl -n "$1" wait --for=condition=Ready pods --all --timeout=25s', self.namespace, timeout=30
         )
+        if not said.ok and "timed out" not in said.stderr:
+            raise CheckFailed(last_line(said.stderr) or "the API gave no answer")
         if not said.ok:
             pods = ground.kubectl.get("pods", "-n", self.namespace)
             waiting = [p["spec"]["nodeName"] for p in pods if condition(p, "Ready").get("status") != "True"]

@@ -96,7 +96,7 @@ def run_deep(
         seen(results[deep.name])
 
     def one_by_one() -> None:
-        # These are soon done, and talk to hosts by themselves, of which each lets us have ten sessions at once.
+        # These are soon done, and the others are many.
         for deep in chosen:
             if deep.space == "none":
                 one(deep)
@@ -126,8 +126,8 @@ def _absent(component: str, ground: Ground) -> list[str]:
     outcome = ground.session.side_by_side(
         masters, lambda name: ground.session.shell(name, 'systemctl is-active "$1"', component, timeout=10)
     )
-    states = {name: "unknown" if isinstance(said, Exception) else said.stdout.strip() for name, said in outcome.items()}
-    if "active" in states.values():
+    states = {name: "" if isinstance(said, Exception) else said.stdout.strip() for name, said in outcome.items()}
+    if "active" in states.values() or "" in states.values():  # or a host that did not say
         return []
     told = ", ".join(f"{name}: {state}" for name, state in states.items())
     return [f"{component}, which does this, runs on no master ({told}; see journalctl -u {component} there)"]

@@ -426,3 +426,9 @@ def test_host_gw_is_refused_across_gateways(world: Any) -> None:
 def test_pods_packets_fit_into_the_links(world: Any, flannel: dict[str, Any], expected: list[str]) -> None:
     assert network_problems(world, {"flannel": flannel}, "ai", mtus=(("eth0", 1500),)) == expected
     assert network_problems(world, {"flannel": flannel}, "ai", mtus=()) == []
+
+
+def test_what_a_network_of_the_users_makes_on_a_node_is_not_taken_for_somebody_elses(says: Refuses) -> None:
+    own = {"routes": ((IPv4Network("172.16.1.0/24"), "cali0"),)}
+    assert len(says(**own)) == 1
+    assert says(("unit", "kubelet.service"), ("cluster", "demo"), **own) == []

@@ -139,6 +139,22 @@ def test_what_hosts_failed_at_is_told_without_a_traceback(monkeypatch: Any, caps
     assert "-> is the host up?" in err
 
 
+@pytest.mark.parametrize(("command", "seconds"), [("status", 5), ("kubeconfig", 5), ("plan", 10)])
+def test_a_dead_host_keeps_nobody_waiting_where_living_ones_are_enough(
+    monkeypatch: Any, capsys: Any, command: str, seconds: int
+) -> None:
+    seen = []
+
+    def reach(session: Any, nodes: Any = None) -> list[HostFailure]:
+        seen.append(session._state.config.CONNECT_TIMEOUT)
+        return [HostFailure("10.0.0.1", "ssh 10.0.0.1", None, "no route")]
+
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    monkeypatch.setattr("kubeup.host.session.Session.reach", reach)
+    assert run(monkeypatch, capsys, command)[0] == 1
+    assert seen == [seconds]
+
+
 def test_ctrl_c_says_how_to_go_on(monkeypatch: Any, capsys: Any) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -9,8 +9,7 @@ import pytest
 from kubeup.checks.kubectl import CORDONED
 from kubeup.deploy import drain as drain_module
 from kubeup.deploy.drain import _documents as documents
-from kubeup.deploy.drain import _not_ready as not_ready
-from kubeup.deploy.drain import blockers, cordon, drain, refusals, uncordon, without_controller
+from kubeup.deploy.drain import blockers, cordon, drain, not_ready, refusals, uncordon, without_controller
 from kubeup.errors import HostsFailed, NodeError
 from kubeup.host.session import Output
 
@@ -229,6 +228,8 @@ def test_what_keeps_a_node_from_being_ready(nodes: Any, pods: Any, code: int, wr
     text = json.dumps({"items": nodes}, indent=2) + "\n" + json.dumps({"items": pods})
     kubectl: Any = SimpleNamespace(script=lambda *_: Output(text, "refused" if code else "", code))
     assert not_ready(kubectl, "n2", "1.36.3", ["default/was-bad-before"]) == wrong
+    of_the_node = [line for line in wrong if not line.startswith("default/")]
+    assert not_ready(kubectl, "n2", "1.36.3", pods_too=False) == of_the_node
 
 
 def test_an_api_that_does_not_answer_is_not_ready() -> None:

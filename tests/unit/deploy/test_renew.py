@@ -64,12 +64,14 @@ def test_with_an_expired_authority_nothing_is_renewed() -> None:
 
 
 class Session:
-    """Notes what is done on which nodes, in their order. ``ill`` do not answer; ``broken`` do not work afterwards."""
+    """Notes what is done on which nodes, in their order. ``ill`` do not answer, ``busy`` do the third time only;
+    ``broken`` do not work afterwards."""
 
-    def __init__(self, ill: set[str], broken: set[str]) -> None:
-        self.ill, self.broken = ill, broken
+    def __init__(self, ill: set[str], broken: set[str], busy: str = "") -> None:
+        self.ill, self.broken, self.busy = ill, broken, busy.split()
         self.observer = Silent()
         self.done: list[Any] = []
+        self.asked: list[str] = []
 
     def side_by_side(self, names: Any, function: Any) -> dict[str, Any]:
         def guarded(name: str) -> Any:
@@ -81,7 +83,9 @@ class Session:
         return {name: guarded(name) for name in names}
 
     def shell(self, node: str, script: str, **_: Any) -> Output:
-        return Output("", "", 1 if node in self.ill else 0)
+        self.asked.append(node)
+        busy = node in self.busy and self.asked.count(node) < 3
+        return Output("", "", 1 if node in self.ill or busy else 0)
 
     def apply(self, title: str, changes: Any, material: Any) -> None:
         if changes:
@@ -111,6 +115,7 @@ def roll(world: Any, monkeypatch: Any) -> Any:
             session.done.append(f"{name} works")
 
         monkeypatch.setattr(one_by_one, "wait_until_it_works", works)
+        monkeypatch.setattr(one_by_one, "PAUSE", 0)
         monkeypatch.setattr(one_by_one, "_sick_members", lambda run: [sick] if sick else [])
         run: Any = Run(cluster, session)  # type: ignore[arg-type]
         run.vault, run.changes = None, change
@@ -159,10 +164,13 @@ def test_no_master_is_touched_while_a_member_of_etcd_is_missing(roll: Any) -> No
 def turn(world: Any, monkeypatch: Any) -> Any:
     """Changes a file that kube-apiserver uses on all masters, of which ``serving`` run one; what was done."""
     monkeypatch.setattr(gates, "GATE", 0)
+    monkeypatch.setattr(one_by_one, "PAUSE", 0)
 
-    def turn(roles: str, serving: str, *, ill: str = "", broken: str = "", service: str = APISERVER) -> list[Any]:
+    def turn(
+        roles: str, serving: str, *, ill: str = "", busy: str = "", broken: str = "", service: str = APISERVER
+    ) -> list[Any]:
         cluster = world.cluster(roles)
-        session = Session(set(ill.split()), set(broken.split()))
+        session = Session(set(ill.split()), set(broken.split()), busy)
         old, new = File("/etc/a", "old"), File("/etc/a", "new")
         wanted = {"apiserver": ("apiserver", new), "unit": ("apiserver", unit(service, "", [new]))}
         wanted = {resource.key: (role, resource) for role, resource in wanted.values()}
@@ -197,6 +205,10 @@ def test_new_masters_and_those_that_do_not_answer_come_first(turn: Any) -> None:
     assert turn("ai ai ai", serving="n1 n2 n3", ill="n3") == [("n3",), ("n1",), ("n2",)]
     assert turn("ai ai ai", serving="n1 n2 n3", ill="n2 n3") == [("n2", "n3"), ("n1",)]
     assert turn("ai ai ai", serving="n1 n2 n3", ill="n1 n2 n3") == [("n1", "n2", "n3")]
+
+
+def test_those_that_are_only_busy_are_not_restarted_at_once(turn: Any) -> None:
+    assert turn("ai ai ai", serving="n1 n2 n3", busy="n1 n2 n3") == [("n1",), ("n2",), ("n3",)]
 
 
 def test_another_service_is_restarted_side_by_side(turn: Any) -> None:

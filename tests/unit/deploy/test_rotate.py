@@ -134,7 +134,7 @@ def rotate_key(pem: str) -> str:
 @pytest.fixture
 def hosts(world: Any, monkeypatch: Any) -> Any:
     """Makes hosts on which a cluster is up; what asks the API is told that all is well."""
-    monkeypatch.setattr(one_by_one, "_ill", lambda run, names: [])
+    monkeypatch.setattr(one_by_one, "_ill", lambda run, names, probe: [])
     monkeypatch.setattr(one_by_one, "_sick_members", lambda run: [])
     monkeypatch.setattr(one_by_one, "wait_until_it_works", lambda run, name: None)
     monkeypatch.setattr(Validate, "run", lambda self, run: None)

@@ -32,21 +32,16 @@ def steps(roles: str, **options: Any) -> Callable[[Any], list[tuple[str, str]]]:
     return lambda world: [(step.part, " ".join(step.nodes)) for step in plan_of(world.cluster(roles), **options)]
 
 
+def order(text: str) -> list[tuple[str, str]]:
+    """("etcd", "n1") and so on of "etcd: n1 | control plane: n1"."""
+    return [(part, nodes) for part, _, nodes in (step.partition(": ") for step in text.split(" | "))]
+
+
 def test_all_apiservers_come_before_the_first_kubelet(world: Any) -> None:
-    assert steps("ai ai ai i i")(world) == [
-        ("etcd", "n1"),
-        ("control plane", "n1"),
-        ("etcd", "n2"),
-        ("control plane", "n2"),
-        ("etcd", "n3"),
-        ("control plane", "n3"),
-        ("node", "n1"),
-        ("node", "n2"),
-        ("node", "n3"),
-        ("node", "n4"),
-        ("node", "n5"),
-        ("addons", "n1 n2 n3"),
-    ]
+    assert steps("ai ai ai i i")(world) == order(
+        "etcd: n1 | control plane: n1 | etcd: n2 | control plane: n2 | etcd: n3 | control plane: n3 | "
+        "node: n1 | node: n2 | node: n3 | node: n4 | node: n5 | addons: n1 n2 n3"
+    )
 
 
 def test_back_is_the_other_way_round(world: Any) -> None:
@@ -59,14 +54,7 @@ def test_back_is_the_other_way_round(world: Any) -> None:
 
 def test_a_canary_comes_first_but_not_before_the_apiservers(world: Any) -> None:
     waits = steps("ai i i i", canary="n3", max_unavailable=2)(world)
-    assert waits == [
-        ("etcd", "n1"),
-        ("control plane", "n1"),
-        ("node", "n3"),
-        ("node", "n1"),
-        ("node", "n2 n4"),
-        ("addons", "n1"),
-    ]
+    assert waits == order("etcd: n1 | control plane: n1 | node: n3 | node: n1 | node: n2 n4 | addons: n1")
     assert steps("ai i i i", canary="n3", kubelets_wait=False)(world)[0] == ("node", "n3")
     masters = steps("ai ai ai", canary="n2")(world)
     assert masters[1] == ("control plane", "n2")
@@ -74,15 +62,9 @@ def test_a_canary_comes_first_but_not_before_the_apiservers(world: Any) -> None:
 
 
 def test_hosts_of_etcd_come_first(world: Any) -> None:
-    assert steps("a i etcd etcd etcd")(world) == [
-        ("etcd", "n3"),
-        ("etcd", "n4"),
-        ("etcd", "n5"),
-        ("control plane", "n1"),
-        ("node", "n1"),
-        ("node", "n2"),
-        ("addons", "n1"),
-    ]
+    assert steps("a i etcd etcd etcd")(world) == order(
+        "etcd: n3 | etcd: n4 | etcd: n5 | control plane: n1 | node: n1 | node: n2 | addons: n1"
+    )
 
 
 def test_a_batch_stays_in_its_zone(world: Any) -> None:

@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
 import pytest
+from paramiko import ChannelException, SSHException
 
 from kubeup.cluster import Cluster
 from kubeup.errors import HostsFailed, KubeupError
 from kubeup.host.difference import Change, Item, difference
 from kubeup.host.reading import Entry, Reading
 from kubeup.host.resources import Blob, File, Secret
-from kubeup.host.session import NO_SUDO_REMEDY, Session, _tell_broken, ssh_data
+from kubeup.host.session import AT_ONCE, NO_SUDO_REMEDY, Session, _tell_broken, ssh_data
 
 ANSWER = (Path(__file__).parent / "reading.txt").read_text().splitlines()
 READ, APPLY, RECEIVE = "kubeup quick", "kubeup-apply", "kubeup-receive"
@@ -183,8 +185,10 @@ def test_a_host_that_cannot_be_read(hosts: FakeHosts) -> None:
 def test_an_answer_that_was_cut_off(hosts: FakeHosts) -> None:
     with hosts.session() as session:
         answers(session, "n3")[READ] = ANSWER[:30]
-        with pytest.raises(HostsFailed, match="reading the hosts failed on n3"):
+        with pytest.raises(HostsFailed, match="reading the hosts failed on n3") as caught:
             session.read()
+    (failure,) = caught.value.failures
+    assert failure.output == "the host's answer was cut off"
 
 
 def test_without_sudo_there_is_a_remedy(hosts: FakeHosts, world: Any) -> None:
@@ -361,3 +365,49 @@ def test_a_host_that_cannot_be_reached(session: Session, monkeypatch: Any, error
     assert text in failure.output
     assert remedy in failure.remedy
     assert session._hosts["n1"].connected
+
+
+def test_a_host_gets_few_commands_at_once(hosts: FakeHosts, monkeypatch: Any) -> None:
+    with hosts.session() as session:
+        session.connect()
+        running = most = 0
+
+        def count(*_: Any, **__: Any) -> Any:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            gevent.sleep(0.001)
+            running -= 1
+            return True, SimpleNamespace(stdout="", stderr_lines=[])
+
+        monkeypatch.setattr(session._hosts["n1"], "run_shell_command", count)
+        gevent.joinall([gevent.spawn(session.shell, "n1", "true") for _ in range(30)], raise_error=True)
+        assert (running, most) == (0, AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "runs"),
+    [
+        (ChannelException(2, "Connect failed"), True),
+        (SSHException("Unable to open channel."), True),
+        (SSHException("Timeout opening channel."), False),
+    ],
+)
+def test_a_session_that_is_not_granted_is_asked_for_again(
+    hosts: FakeHosts, monkeypatch: Any, refusal: Exception, runs: bool
+) -> None:
+    monkeypatch.setattr("kubeup.host.session.gevent.sleep", lambda _: None)
+    with hosts.session() as session:
+        session.connect()
+        refusals = [refusal] * 3
+
+        def refuse(*_: Any, **__: Any) -> Any:
+            if refusals:
+                raise refusals.pop()
+            return True, SimpleNamespace(stdout="done", stderr_lines=[])
+
+        monkeypatch.setattr(session._hosts["n1"], "run_shell_command", refuse)
+        output = session.shell("n1", "true")
+        assert output.ok is runs
+        refusals += [refusal] * 100
+        assert "the connection broke" in session.shell("n1", "true").stderr

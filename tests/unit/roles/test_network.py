@@ -94,6 +94,8 @@ class Host:
             "iptables-save": '[ "$1 $2" = "-t nat" ] && from=nat; sed -n "/^.$from/,\\$p" $HOME/saved',
             "iptables-restore": '[ "$*" = "--noflush --wait=5" ] && cat >>$HOME/restored',
             "ip6tables-save": "",
+            "nft": '[ "$1" = list ] && echo "table ip flannel-ipv4" && exit; echo "nft $*" >>$HOME/did',
+            "rm": "",
             "ip6tables-restore": "cat >/dev/null",
             "ip": 'case "$*" in "link show "*) grep -qxF "$3" $HOME/links ;; *"route show"*) cat $HOME/routes ;;'
             ' *) echo "ip $*" >>$HOME/did ;; esac',
@@ -148,6 +150,14 @@ def test_flannel_clears_the_other_backend(world: Any, host: Host) -> None:
     assert host.run(host_gw)[1].splitlines()[1:] == ["ip link delete flannel.1"]
     (host.folder / "links").write_text("eth0\n")
     assert len(host.run(host_gw)[1].splitlines()) == 2
+
+
+def test_flannel_goes_with_its_rules_and_no_others(world: Any, host: Host) -> None:
+    cluster = world.cluster("ai i")
+    cleanup = world.desired(cluster, cluster.nodes[0])["cleanup", "flannel"][1].script
+    restored, did = host.run(f"set -- remove\n{cleanup}")
+    assert restored == FLANNELS
+    assert {"ip route flush root 172.16.0.0/16", "nft delete table ip flannel-ipv4"} <= set(did.splitlines())
 
 
 def test_without_flannel_there_is_no_network_of_kubeups(world: Any) -> None:

@@ -112,3 +112,15 @@ def test_ingresses_show_the_address_that_clients_use(world: Any, vip: Any, addre
     cluster = world.cluster(addons={"traefik": {"nodes": ["n2", "n3"]}, **vip})
     (container,) = objects(world, cluster, "traefik")["DaemonSet", "traefik"]["spec"]["template"]["spec"]["containers"]
     assert f"--providers.kubernetesingress.ingressendpoint.ip={address}" in container["args"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "addons", "strict"), [("ipvs", POOL, True), ("ipvs", {}, False), ("iptables", POOL, False)]
+)
+def test_one_node_alone_answers_for_an_address_in_ipvs_mode_too(
+    world: Any, mode: str, addons: Any, strict: bool
+) -> None:
+    cluster = world.cluster(kube_proxy={"mode": mode}, addons=addons)
+    for node in cluster.nodes:
+        config = yaml.safe_load(world.desired(cluster, node)["file", "/etc/kubernetes/kube-proxy.yaml"][1].content)
+        assert config.get("ipvs", {}).get("strictARP", False) is strict
