@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlsplit
@@ -221,6 +222,13 @@ def client_not_running(situation: Situation, leg: Leg | None) -> Fault | None:
 
 def client_cable(situation: Situation, leg: Leg | None) -> Fault | None:
     return _cable(situation, situation.start, situation.client_pod) if situation.in_pod else None
+
+
+def cable_behind(situation: Situation, leg: Leg | None) -> Fault | None:
+    """Of a pod that is not ready because of it: its kubelet does not reach it either."""
+    pods = situation.selected(situation.service[0]) if situation.service is not None else []
+    faults = (_cable(situation, str(pod.spec.get("nodeName", "")), pod) for pod in pods if not pod.ready)
+    return next((fault for fault in faults if fault), None)
 
 
 def pod_cable(situation: Situation, leg: Leg | None) -> Fault | None:
@@ -448,8 +456,8 @@ def selector_matches_nothing(situation: Situation, leg: Leg | None) -> Fault | N
     )
     there = f"; pods there have {' or '.join(near[:5])}" if near else ""
     mend = f"kubectl -n {service.namespace} get pods --show-labels"
-    if len(near) == 1:
-        mend = f"kubectl -n {service.namespace} set selector service {service.name} '{near[0]}'"
+    for meant in get_close_matches(words, near, 1):
+        mend = f"kubectl -n {service.namespace} set selector service {service.name} '{meant}'"
     return Fault(f"the selector of the Service {service} ({words}) matches no pod in {service.namespace}{there}", mend)
 
 

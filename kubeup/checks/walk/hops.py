@@ -239,6 +239,7 @@ TRUNK: tuple[Hop, ...] = (
     )),
     Hop("slice", "EndpointSlice", show_slice, (
         *node_checks(behind),
+        Check("pod-cable", "a pod's cable or its bridge is gone", checks.cable_behind, NOT_READY),
         Check("target-port", "targetPort is wrong", checks.target_port_unknown, NOT_READY),
         Check("pod-not-ready", "a pod is not Ready", checks.pod_not_ready, ("no-endpoints",)),
         Check("no-endpoints", "the Service has no endpoint", checks.no_endpoints),

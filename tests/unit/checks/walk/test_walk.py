@@ -509,6 +509,12 @@ def cable_pulled(r: Recorded) -> None:
         for link in links])  # fmt: skip
 
 
+@fault("pod-cable", "the cable of the pod default/web-")
+def cable_pulled_and_so_the_pod_is_not_ready(r: Recorded) -> None:
+    cable_pulled(r)
+    pod_not_ready(r)
+
+
 @fault("subnet-moved", "flannel's subnet on trace-3 is 172.16.77.0/24 by now")
 def subnet_moved(r: Recorded) -> None:
     r.text(THERE, "subnet", r"FLANNEL_SUBNET=.*", "FLANNEL_SUBNET=172.16.77.1/24")
