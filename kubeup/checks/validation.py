@@ -141,7 +141,7 @@ class Proof:
 def nodes_ready(proof: Proof) -> str:
     """All nodes of the inventory are there, and Ready."""
     names = [node.name for node in proof.cluster.nodes]
-    brought = any(getattr(proof.cluster.addons, entries, None) for entries in ("helm", "manifests"))
+    brought = proof.cluster.addons.helm or proof.cluster.addons.manifests
     ready_within = NETWORK_COMES if proof.cluster.cni == "none" and not brought else NODES_READY
     script = (
         'until kubectl get node "$@" >/dev/null 2>&1; do sleep 0.2; done; '

@@ -128,7 +128,8 @@ failed=
 for file in ./*.error; do
     [ -e "$file" ] || continue
     failed=yes
-    sed "s|^|${file#./}: |" "$file" >&2
+    file=${file#./}
+    sed "s|^|${file%.error}: |" "$file" >&2
 done
 [ -z "$failed" ] || exit 1
 if ! cmp -s both new; then

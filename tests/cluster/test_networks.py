@@ -54,16 +54,26 @@ def test_another_backend_leaves_nothing_of_the_old_one(new_lab: NewLab) -> None:
 
 
 def test_pods_packets_fit_a_way_that_is_narrower_than_its_ends(new_lab: NewLab) -> None:
-    """Between two nodes there is a router, the third host, whose link takes less than theirs."""
+    """Between two nodes there is a router, the third host, that passes on less than their links take."""
     cluster = Deployed(new_lab(roles=["ai", "i", "i"]))
     first, second, router = cluster.names
     was = cluster.lab.inventory.read_text().splitlines(keepends=True)
     cluster.lab.inventory.write_text("".join(line for line in was if f"name: {router}," not in line))
-    cluster.on(router, "ip link set eth0 mtu 1400; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 "
-                       "net.ipv4.conf.eth0.send_redirects=0")  # fmt: skip
+    cluster.on(
+        router,
+        "sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0; "
+        'for to in "$@"; do ip route add "$to/32" dev eth0 mtu lock 1400; done',
+        cluster.address(first),
+        cluster.address(second),
+    )
     for name, other in ((first, second), (second, first)):
-        cluster.on(name, 'sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0; '
-                         'ip route add "$1/32" via "$2"', cluster.address(other), cluster.address(router))  # fmt: skip
+        cluster.on(
+            name,
+            "sysctl -qw net.ipv4.conf.all.accept_redirects=0 net.ipv4.conf.eth0.accept_redirects=0; "
+            'ip route add "$1/32" via "$2"',
+            cluster.address(other),
+            cluster.address(router),
+        )
     cluster.kubeup("up")
     for name in (first, second):
         assert cluster.on(name, "cat /var/lib/kubeup/path-mtu") == "1400"
