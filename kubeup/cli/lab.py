@@ -30,6 +30,10 @@ FromInventory = Annotated[
 ]
 Version = Annotated[str | None, typer.Option(help="Kubernetes' version, e.g. 1.36.3.")]
 Addon = Annotated[list[str] | None, typer.Option(help="An addon to turn on; may be given several times.")]
+Owner = Annotated[
+    int,
+    typer.Option(help="The process with whose end the lab becomes a leftover.", envvar="KUBEUP_LAB_OWNER", hidden=True),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="On hosts that have nothing in place yet: slower.")]
 
 
@@ -64,14 +68,19 @@ def create(
     install: Annotated[
         bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
     ] = False,
+    owner: Owner = 0,
 ) -> None:
     """Make hosts, and an inventory for them (the first are ai, the others i)."""
     from kubeup.lab import create as create_lab
     from kubeup.lab import ensure_engine
+    from kubeup.lab import owner as owner_of
 
     kind = _wanted(hosts, masters, network, from_inventory)
     ensure_engine(install, _say)
-    made = create_lab(name, roles=kind.roles, settings=kind.settings, more=kind.more, outside=kind.outside, say=_say)
+    whose = owner_of(owner) if owner else ""
+    made = create_lab(
+        name, roles=kind.roles, settings=kind.settings, more=kind.more, outside=kind.outside, owner=whose, say=_say
+    )
     for node in made.nodes:
         typer.echo(f"{node.name}  {node.role:<3} {node.address}")
     typer.echo(f"The inventory is {made.inventory}: kubeup -i {made.inventory} up")
@@ -87,7 +96,7 @@ def up(
     network: Network = "nat",
     from_inventory: FromInventory = None,
     plain: Plain = False,
-    owner: Annotated[int, typer.Option(help="The process with whose end the lab becomes a leftover.", hidden=True)] = 0,
+    owner: Owner = 0,
 ) -> None:
     """Make hosts with a validated cluster on them. They stay until `kubeup lab destroy`."""
     from kubeup.deploy.throwaway import bring_up

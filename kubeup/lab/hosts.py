@@ -201,8 +201,7 @@ def create(
     Raises LabError when the name cannot be used, when the lab is there with other hosts, or when a host does not
     start; what was made stays, for a look at it, until `destroy`.
     """
-    if not _NAME.fullmatch(name):
-        raise LabError(f"a lab cannot be called {name!r}: use up to 40 lower-case letters, digits and hyphens")
+    check_name(name)
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
@@ -228,6 +227,12 @@ def create(
         lab.inventory.write_text(inventory_text(name, nodes, settings or {}, of_nodes))
     say(f"lab {name}: {_hosts(nodes)} up after {time.monotonic() - started:.1f} s")
     return find(name)
+
+
+def check_name(name: str) -> None:
+    """Raise LabError unless a lab can have this name: it becomes part of host names and paths."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"a lab cannot be called {name!r}: use up to 40 lower-case letters, digits and hyphens")
 
 
 def labs() -> list[Lab]:

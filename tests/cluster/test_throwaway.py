@@ -205,20 +205,10 @@ def others_use_docker() -> bool:
     return bool(labs())
 
 
-def test_bad_input_is_told_before_anything_is_made(tmp_path: Path) -> None:
+def test_bad_input_is_told_before_anything_is_made() -> None:
+    """How the command tells it; what all is refused, the unit tests have."""
     before = throwaway()
-    kubeup("lab", "run", "--hosts", "0", "--", "true", code=USAGE)
     kubeup("lab", "run", code=USAGE)
-    for arguments, said in {
-        ("--", "no-such-program"): "there is no such command",
-        ("--masters", "4", "--", "true"): "4 masters of 3 hosts",
-        ("--network", "host", "--", "true"): "no network 'host'",
-    }.items():
-        assert said in kubeup("lab", "run", *arguments, code=FAILED).err
-    for arguments, said in {
-        ("--version", "1.2.3", "--", "true"): "not in kubeup's catalogue",
-        ("--addon", "nonsense", "--", "true"): "addon",
-        ("--from-inventory", str(tmp_path / "absent.yaml"), "--", "true"): "no such file",
-    }.items():
-        assert said in kubeup("lab", "run", *arguments, code=USAGE).err
+    assert "there is no such command" in kubeup("lab", "run", "--", "no-such-program", code=FAILED).err
+    assert "unknown key nonsense" in kubeup("lab", "run", "--addon", "nonsense", "--", "true", code=USAGE).err
     assert throwaway() == before
