@@ -76,7 +76,8 @@ molecule: .venv/stamp engine components
 	    $(LIMIT) 2400 .venv/bin/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
 bench: .venv/stamp engine components
-	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py; \
+	    $(LIMIT) 1800 $(PYTHON) tests/bench/bench_throwaway.py
 
 components: build-tools
 	$(LIMIT) 2400 $(KUBEUP) components fetch
