@@ -143,7 +143,12 @@ def run(
 
     kind = _wanted(hosts, masters, network, from_inventory, version, addon, plain)
     with Display() as display:
-        code = run_with_cluster(command, kind, display, _say, begin=display.__exit__)
+
+        def begin() -> None:
+            display.summary()
+            display.__exit__()  # else it would write over what the command writes
+
+        code = run_with_cluster(command, kind, display, _say, begin)
     raise typer.Exit(code)
 
 
