@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -65,6 +65,9 @@ def create(
     masters: Masters = 1,
     network: Network = "nat",
     from_inventory: FromInventory = None,
+    os: Annotated[
+        str, typer.Option(help="debian, or el: a stand-in for Rocky and RHEL, with dnf and firewalld.")
+    ] = "debian",
     install: Annotated[
         bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
     ] = False,
@@ -74,12 +77,23 @@ def create(
     from kubeup.lab import create as create_lab
     from kubeup.lab import ensure_engine
     from kubeup.lab import owner as owner_of
+    from kubeup.lab.image import Os
 
+    if os not in get_args(Os):
+        raise typer.BadParameter(f"--os {os}: write {' or '.join(get_args(Os))}")
+    chosen: Os = "el" if os == "el" else "debian"
     kind = _wanted(hosts, masters, network, from_inventory)
     ensure_engine(install, _say)
     whose = owner_of(owner) if owner else ""
     made = create_lab(
-        name, roles=kind.roles, settings=kind.settings, more=kind.more, outside=kind.outside, owner=whose, say=_say
+        name,
+        roles=kind.roles,
+        settings=kind.settings,
+        more=kind.more,
+        outside=kind.outside,
+        owner=whose,
+        say=_say,
+        os=chosen,
     )
     for node in made.nodes:
         typer.echo(f"{node.name}  {node.role:<3} {node.address}")
@@ -129,7 +143,12 @@ def run(
 
     kind = _wanted(hosts, masters, network, from_inventory, version, addon, plain)
     with Display() as display:
-        code = run_with_cluster(command, kind, display, _say, begin=display.__exit__)
+
+        def begin() -> None:
+            display.summary()
+            display.__exit__()  # else it would write over what the command writes
+
+        code = run_with_cluster(command, kind, display, _say, begin)
     raise typer.Exit(code)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from kubeup.errors import LabError
 from kubeup.lab.command import Say, docker, docker_command, docker_lines, run, tail
-from kubeup.lab.image import ensure_image
+from kubeup.lab.image import Os, ensure_image
 from kubeup.lab.inventory import (
     INVENTORY,
     KEY,
@@ -189,6 +189,7 @@ def create(
     images: Mapping[str, str] | None = None,
     owner: str = "",
     say: Say = print,
+    os: Os = "debian",
 ) -> Lab:
     """Make a lab and wait until all its hosts take SSH; what is there of it already is kept.
 
@@ -196,7 +197,8 @@ def create(
     without it there are ``hosts`` in the "ai i i" model. ``settings`` are further keys for the inventory, which is
     written unless there is one, and ``more`` those of each host. ``outside`` False cuts the hosts off from everything
     but one another and this machine. ``images`` are other images than the plain host's, by role.
-    ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress.
+    ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress. ``os`` is debian, or el
+    for a stand-in for Rocky and RHEL.
 
     Raises LabError when the name cannot be used, when the lab is there with other hosts, or when a host does not
     start; what was made stays, for a look at it, until `destroy`.
@@ -207,7 +209,7 @@ def create(
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
     images = dict(images or {})
     if without := set(wanted) - images.keys():
-        images |= dict.fromkeys(without, ensure_image(say))
+        images |= dict.fromkeys(without, ensure_image(say, os))
     started = time.monotonic()
     network = _PREFIX + name
     made = name in _networks()
