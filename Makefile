@@ -46,7 +46,7 @@ demo-down: .venv/stamp
 	@echo 'The demo is gone. What makes the next one fast stays: the host image and .venv (make clean), and built'
 	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
 
-test: lint unit go-tests engine components older-components addon-components cluster-tests
+test: lint unit go-tests engine components older-components cluster-tests
 test-all: lint unit go-tests engine components older-components addon-components slow-tests
 
 lint: .venv/stamp
@@ -63,7 +63,7 @@ go-tests: build-tools
 	    (cd $$module && GOWORK=off GOFLAGS=-mod=readonly $(LIMIT) 300 go test ./...) || exit 1; done
 
 # The trap: fixtures remove their hosts, unless pytest itself was killed.
-cluster-tests: .venv/stamp engine components older-components addon-components
+cluster-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 2400 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
 slow-tests: .venv/stamp engine components older-components addon-components
@@ -82,7 +82,7 @@ bench: .venv/stamp engine components
 components: build-tools
 	$(LIMIT) 2400 $(KUBEUP) components fetch
 
-# Of the addons that tests turn on.
+# Of the addons that slow tests turn on.
 addon-components: components
 	$(LIMIT) 2400 $(KUBEUP) components fetch metrics-server volume-helper local-path-provisioner
 

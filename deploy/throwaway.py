@@ -131,10 +131,12 @@ def run(command: Sequence[str], kind: Wanted, observer: Observer, say: Say, begi
 
     The command finds the cluster by $KUBECONFIG, $KUBEUP_INVENTORY and $KUBEUP_LAB, and a kubectl at the end of $PATH.
     ``begin`` is called just before it starts. The cluster is removed whatever happens, but by the next sweep where this
-    process is killed. Raises LabError, before anything is made, when there is no such command.
+    process is killed. Raises LabError or ComponentError, before anything is made, when there is no such command, or no
+    components in the cache.
     """
     if shutil.which(command[0]) is None:
         raise LabError(f"{command[0]}: there is no such command, so no cluster was made for it")
+    tools = _tools(kind)  # first: without components in the cache there is nothing to begin with
     name = f"run-{secrets.token_hex(3)}"
     with _Signals() as signals:
         try:
@@ -144,7 +146,7 @@ def run(command: Sequence[str], kind: Wanted, observer: Observer, say: Say, begi
                 "KUBECONFIG": str(lab.kubeconfig),
                 "KUBEUP_INVENTORY": str(lab.inventory),
                 "KUBEUP_LAB": name,
-                "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(_tools(kind))]),
+                "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(tools)]),
             }
             begin()
             return signals.follow(command, environment)

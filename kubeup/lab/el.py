@@ -10,7 +10,7 @@ from importlib.resources import files
 
 PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3-minimal,sudo,iproute2,kmod,procps,ca-certificates,curl,socat,"
-    "ethtool,ipset,mount,dnf,rpm,createrepo-c,libpam-systemd,firewalld"
+    "ethtool,ipset,mount,netbase,dnf,rpm,createrepo-c,libpam-systemd,firewalld"
 )
 """Of Debian, in the image itself. Neither iptables, haproxy, keepalived nor conntrack: those come by dnf."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from kubeup.deploy import throwaway
 from kubeup.deploy.throwaway import Wanted, run, wanted
-from kubeup.errors import InventoryError, KubeupError, LabError
+from kubeup.errors import ComponentError, InventoryError, KubeupError, LabError
 from kubeup.lab import Lab
 from kubeup.observer import Silent
 
@@ -58,6 +58,13 @@ def test_a_command_that_is_not_there_costs_no_cluster(story: list[str]) -> None:
     with pytest.raises(LabError, match="no-such-program: there is no such command"):
         started("no-such-program")
     assert story == []
+
+
+def test_without_components_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEUP_CACHE", str(tmp_path))
+    monkeypatch.setattr(throwaway, "bring_up", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(ComponentError, match="kubeup components fetch"):
+        started("true")
 
 
 def test_a_cluster_that_does_not_come_up_goes_too(story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
