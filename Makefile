@@ -28,7 +28,7 @@ SCENARIO :=
 # Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
 LIMIT := timeout --foreground --kill-after=90
 
-.PHONY: demo demo-down test test-all lint unit go-tests cluster-tests slow-tests molecule components older-components bench clean build-tools engine
+.PHONY: demo demo-down test test-all lint unit go-tests cluster-tests slow-tests molecule components older-components addon-components bench clean build-tools engine
 
 demo: build-tools engine components
 	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
@@ -47,7 +47,7 @@ demo-down: .venv/stamp
 	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
 
 test: lint unit go-tests engine components older-components cluster-tests
-test-all: lint unit go-tests engine components older-components slow-tests
+test-all: lint unit go-tests engine components older-components addon-components slow-tests
 
 lint: .venv/stamp
 	$(LIMIT) 60 $(PYTHON) -m ruff check
@@ -66,7 +66,7 @@ go-tests: build-tools
 cluster-tests: .venv/stamp engine components older-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 2400 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
-slow-tests: .venv/stamp engine components older-components
+slow-tests: .venv/stamp engine components older-components addon-components
 	@$(LIMIT) 1200 scripts/prepare vagrant
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
@@ -76,10 +76,15 @@ molecule: .venv/stamp engine components
 	    $(LIMIT) 2400 .venv/bin/molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
 bench: .venv/stamp engine components
-	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py
+	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py; \
+	    $(LIMIT) 1800 $(PYTHON) tests/bench/bench_throwaway.py
 
 components: build-tools
 	$(LIMIT) 2400 $(KUBEUP) components fetch
+
+# Of the addons that slow tests turn on.
+addon-components: components
+	$(LIMIT) 2400 $(KUBEUP) components fetch metrics-server volume-helper local-path-provisioner
 
 # What upgrades are tested from.
 older-components: components

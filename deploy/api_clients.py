@@ -9,15 +9,15 @@ from typing import Any
 
 import gevent
 
+from kubeup.checks.addons import parts
 from kubeup.checks.kubectl import Kubectl
+from kubeup.cluster.addons import Addons
 from kubeup.cluster.certificates import certificates_of
 from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
 
 CONFIG_MAP = "kube-root-ca.crt"
 """kube-controller-manager puts the authority's certificate into each namespace under this name."""
-
-OURS = ("kube-system", "Deployment", "coredns")
 
 RESTARTABLE = ("Deployment", "DaemonSet", "StatefulSet")
 
@@ -130,6 +130,9 @@ def restart(run: Run, workloads: Sequence[Workload]) -> list[Workload]:
 
 def restart_ours(run: Run, workloads: Sequence[Workload]) -> list[Workload]:
     """Restart those that are kubeup's own; the others."""
-    ours = [workload for workload in workloads if (workload.namespace, workload.kind, workload.name) == OURS]
+    addons = Addons.switches()  # not the user's own manifests and charts
+    parts_of_ours = [part for part in parts(Kubectl(run.cluster, run.session)) if part.addon in addons]
+    known = {Workload(part.namespace, part.kind, part.name) for part in parts_of_ours}
+    ours = [workload for workload in workloads if workload in known]
     restart(run, ours)
     return [workload for workload in workloads if workload not in ours]

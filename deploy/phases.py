@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from kubeup.checks.outside import preflight_outside
-from kubeup.checks.preflight import APISERVER, existing_etcd, preflight
+from kubeup.checks.preflight import APISERVER, existing_etcd, new_hosts, preflight
+from kubeup.checks.reach import Reached, reach
+from kubeup.checks.sources import preflight_proxy
 from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.path import measure
@@ -16,6 +18,9 @@ from kubeup.errors import PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import EXPIRED, Change, Item
 from kubeup.roles import Role, role_name
+from kubeup.roles.common import own_version
+
+REACH = ("kubeup-reach", own_version("reach"))
 
 
 class Phase(Protocol):
@@ -65,12 +70,23 @@ class Preflight:
         measure(run)
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         _refuse_expired(run)
+        if new := new_hosts(run.readings, run.changes):
+            preflight_reach(run, new)
+            preflight_proxy(run.cluster, run.session, new)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             existing_etcd(run.cluster, run.session, new)
         if not run.restoring:  # which gives them data, whatever has become of theirs
             check_members(run)
+
+
+def preflight_reach(run: Run, new: Collection[str]) -> Reached:
+    """Try what the new hosts need of the network and of their disks. Raises PreflightError."""
+    found = reach(run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, new)
+    if found.problems:
+        raise PreflightError(found.problems)
+    return found
 
 
 def _refuse_expired(run: Run) -> None:

@@ -33,12 +33,14 @@ from kubeup.roles import (
     desired_state,
     etcd,
     etcd_client,
+    firewall,
     flannel,
     kube_proxy,
     kubelet,
     registry,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 from kubeup.roles.common import is_of, versions_in_use
@@ -46,7 +48,9 @@ from kubeup.roles.etcd import FIRST_START
 
 ROLES: tuple[Role, ...] = (
     authorities,
+    sources,
     base,
+    firewall,
     containerd,
     etcd,
     snapshots,

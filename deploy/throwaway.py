@@ -8,13 +8,13 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import zstandard
 
@@ -31,6 +31,7 @@ from kubeup.errors import LabError
 from kubeup.host.session import Session
 from kubeup.lab import Lab, LabNode, create, destroy, ensure_engine, sweep, this_process
 from kubeup.lab.alike import alike
+from kubeup.lab.hosts import check_name
 from kubeup.lab.inventory import default_roles, inventory_text
 from kubeup.observer import Observer
 
@@ -107,6 +108,7 @@ def bring_up(name: str, kind: Wanted, observer: Observer, say: Say, owner: str =
     Removes what killed runs have left first. What was made of a cluster that does not come up stays, for a look at it.
     Raises what `kubeup.lab.create` and the phases of `up` raise.
     """
+    check_name(name)
     ensure_engine(install=False, say=say)
     sweep(say)
     images = ensure_prepared(kind.versions, say) if kind.prepared else {}
@@ -129,12 +131,14 @@ def run(command: Sequence[str], kind: Wanted, observer: Observer, say: Say, begi
 
     The command finds the cluster by $KUBECONFIG, $KUBEUP_INVENTORY and $KUBEUP_LAB, and a kubectl at the end of $PATH.
     ``begin`` is called just before it starts. The cluster is removed whatever happens, but by the next sweep where this
-    process is killed. Raises LabError, before anything is made, when there is no such command.
+    process is killed. Raises LabError or ComponentError, before anything is made, when there is no such command, or no
+    components in the cache.
     """
     if shutil.which(command[0]) is None:
         raise LabError(f"{command[0]}: there is no such command, so no cluster was made for it")
+    tools = _tools(kind)  # first: without components in the cache there is nothing to begin with
     name = f"run-{secrets.token_hex(3)}"
-    with _interrupted_by(signal.SIGTERM, signal.SIGHUP):
+    with _Signals() as signals:
         try:
             lab = bring_up(name, kind, observer, say, owner=this_process())
             environment = {
@@ -142,51 +146,64 @@ def run(command: Sequence[str], kind: Wanted, observer: Observer, say: Say, begi
                 "KUBECONFIG": str(lab.kubeconfig),
                 "KUBEUP_INVENTORY": str(lab.inventory),
                 "KUBEUP_LAB": name,
-                "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(_tools(kind))]),
+                "PATH": os.pathsep.join([os.environ.get("PATH", os.defpath), str(tools)]),
             }
             begin()
-            return _follow(subprocess.Popen(command, env=environment))
+            return signals.follow(command, environment)
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_IGN)  # what is begun here is not to be half done
+            signals.ignore()  # what is begun here is not to be half done
             destroy(name)
             say(f"lab {name}: removed")
 
 
-class _Ended(KeyboardInterrupt):
-    """This process was asked to end by another signal than Ctrl-C, which the command has not seen."""
+class _Signals:
+    """What a process does when it is asked to end, so that what it made is removed.
 
+    Before the command begins it is interrupted, by each of them as by Ctrl-C. From then on it waits for the command:
+    a terminal tells that of Ctrl-C by itself, of the others it is told here.
+    """
 
-@contextmanager
-def _interrupted_by(*numbers: signal.Signals) -> Iterator[None]:
-    """Take these signals like Ctrl-C, so that what was made is removed."""
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise _Ended(number)
+    def __enter__(self) -> Self:
+        self._asked: list[int] = []
+        self._waiting = False
+        self._former = {number: signal.signal(number, self._take) for number in self.NUMBERS}
+        return self
 
-    former = {number: signal.signal(number, interrupt) for number in (*numbers,)}
-    former[signal.SIGINT] = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._former.items():
             signal.signal(number, handler)
 
+    def ignore(self) -> None:
+        """From now on."""
+        for number in self.NUMBERS:
+            signal.signal(number, signal.SIG_IGN)
 
-def _follow(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a command's end. A terminal tells it of Ctrl-C by itself; what else this process is told, it is told."""
-    patience: float | None = None
-    while True:
-        try:
-            code = process.wait(patience)
-            return code if code >= 0 else 128 - code
-        except subprocess.TimeoutExpired:
-            process.kill()
-            patience = None
-        except KeyboardInterrupt as asked:
-            if isinstance(asked, _Ended):
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if not self._waiting:
+            raise KeyboardInterrupt
+        self._asked.append(number)
+
+    def follow(self, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Run the command to its end, and return its exit code as a shell has it."""
+        self._waiting = True
+        process = subprocess.Popen(command, env=environment)
+        told = False
+        deadline: float | None = None
+        while True:
+            try:
+                code = process.wait(0.2)
+                return code if code >= 0 else 128 - code
+            except subprocess.TimeoutExpired:
+                pass
+            if self._asked and deadline is None:
+                deadline = time.monotonic() + GRACE
+            if not told and set(self._asked) - {signal.SIGINT}:
+                told = True
                 process.terminate()
-            patience = GRACE
+            if deadline is not None and time.monotonic() > deadline:
+                process.kill()
 
 
 def _tools(kind: Wanted) -> Path:

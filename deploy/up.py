@@ -15,12 +15,14 @@ from kubeup.roles import (
     controller_manager,
     etcd,
     etcd_client,
+    firewall,
     flannel,
     kube_proxy,
     kubelet,
     registry,
     scheduler,
     snapshots,
+    sources,
     virtual_ip,
 )
 
@@ -29,7 +31,9 @@ PHASES: list[Phase] = [
     # First of all, and on the masters alone: a run that is killed later finds the authorities again.
     Converge("Authorities", roles=[authorities]),
     Distribute(),
-    Converge("Hosts", roles=[base, containerd, balancer, virtual_ip]),
+    # Before packages are installed, which come by these ways.
+    Converge("Sources", roles=[sources]),
+    Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
     Members(),
     # Side by side in a new cluster: every member must be configured before one waits for a quorum of them.
     InTurn("etcd", roles=[etcd, etcd_client, snapshots], unit=ETCD),

@@ -5,6 +5,7 @@
      ├─ ComponentError      a component could not be built, downloaded or verified
      ├─ LabError            a throwaway host could not be made or removed
      ├─ BackupError         a backup or a snapshot is damaged, or cannot be opened; nothing was changed
+     ├─ BundleError         a bundle is damaged, altered, unsigned, or for other hosts; no host was touched
      ├─ PreflightError      hosts are not fit for the cluster; nothing was changed
      ├─ BusyError           another kubeup is at work on the cluster; nothing was changed
      ├─ HostsFailed         something failed on one or more hosts; carries a HostFailure for each
@@ -97,6 +98,10 @@ class ComponentError(KubeupError):
 
 class BackupError(KubeupError):
     """A backup or a snapshot is damaged, or cannot be opened. Nothing was changed on any host."""
+
+
+class BundleError(KubeupError):
+    """A bundle is damaged, altered, unsigned, or for other hosts. No host was touched."""
 
 
 class LabError(KubeupError):

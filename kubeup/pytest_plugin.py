@@ -132,7 +132,8 @@ def kubeup_cluster(pytestconfig: pytest.Config, request: pytest.FixtureRequest) 
 
 def _bring_up(name: str, config: pytest.Config) -> None:
     """Make the cluster; fails the test with what kubeup says when it does not come up."""
-    command = [sys.executable, "-m", "kubeup", "lab", "up", name, "--owner", str(os.getpid())]
+    # -P: what lies in the folder of the tests is not to be imported for kubeup's own.
+    command = [sys.executable, "-P", "-m", "kubeup", "lab", "up", name, "--owner", str(os.getpid())]
     command += ["--hosts", str(config.getoption("--kubeup-nodes"))]
     command += ["--masters", str(config.getoption("--kubeup-masters"))]
     if version := config.getoption("--kubeup-version"):

@@ -58,11 +58,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ),
     )
     return [
-        Package("haproxy", "haproxy"),
+        Package(host.package("haproxy"), "haproxy"),
         Cleanup("haproxy", text("balancer/cleanup.sh")),
         trusted,
         check,
         config,
+        *([unit("kubeup-selinux.service", text("balancer/selinux.service"))] if host.selinux else []),
         # In place of the package's own unit of that name, which comes back when ours goes.
         unit(
             "haproxy.service",

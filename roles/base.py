@@ -44,6 +44,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         Blob(UNPACKER, "kubeup-unpack", own_version("unpack")),
         # Validation and preflight look at the network from every host with it.
         *program("probe", own_version("probe"), "kubeup-probe"),
+        *_clock(host),
     ]
     if node not in cluster.nodes:
         return everywhere
@@ -52,14 +53,32 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     modules = {**MODULES, **({"ip_vs": "/proc/net/ip_vs"} if mode == "ipvs" else {})}
     rhel = not {"rhel", "fedora", "centos"}.isdisjoint({host.os, *host.os_like})
     return [
-        *(Package(name, command) for name, command in FILTERS[mode].items()),
+        *(Package(host.package(name), command) for name, command in FILTERS[mode].items()),
         Cleanup("packet-filter", text("base/netfilter-cleanup.sh")),
         File("/etc/modules-load.d/kubeup.conf", render("base/modules.conf.j2", modules=modules)),
         *(Module(name, evidence) for name, evidence in modules.items()),
         File("/etc/sysctl.d/99-kubeup.conf", render("base/sysctl.conf.j2", sysctls=sysctls)),
         *(Sysctl(name, value) for name, value in sysctls.items()),
         unit("kubeup-swapoff.service", render("base/swapoff.service.j2")),
+        *_links(host),
         *everywhere,
         # By it the kubelet mounts NFS.
         *([Package("nfs-utils" if rhel else "nfs-common", "mount.nfs")] if cluster.addons.nfs else []),
     ]
+
+
+def _links(host: HostFacts) -> list[Resource]:
+    """NetworkManager, where it runs, leaves the pods' links alone."""
+    if not host.network_manager:
+        return []
+    config = File("/etc/NetworkManager/conf.d/kubeup.conf", text("base/networkmanager.conf"))
+    return [config, unit("kubeup-networkmanager.service", text("base/networkmanager.service"), [config])]
+
+
+def _clock(host: HostFacts) -> list[Resource]:
+    """What keeps the clock right, where nothing else does. (A container's clock is its machine's.)"""
+    own = host.family.time
+    if not host.owns_kernel or host.time_service:
+        return []
+    service = render("base/time.service.j2", service=own.unit)
+    return [Package(host.package(own.package), own.command), unit("kubeup-time.service", service)]

@@ -6,7 +6,7 @@ from kubeup.components import image_reference
 from kubeup.components.catalogue import maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import Blob, Cleanup, Directory, File, Resource, unit
-from kubeup.roles import addons
+from kubeup.roles import addons, sources
 from kubeup.roles.common import BIN, IMAGES, ROOT, Where, image, nofile, own_version, program, version_of
 from kubeup.templates import render, text
 
@@ -37,6 +37,14 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
             host=host,
         ),
     )
+    registries: list[Resource] = []
+    for name, registry in cluster.registries.items():
+        folder = f"/etc/containerd/certs.d/{name}"
+        ca = [File(f"{folder}/ca.crt", registry.ca)] if registry.ca else []
+        hosts = render("containerd/hosts.toml.j2", registry=name, mirrors=registry.mirrors, ca=ca[0].path if ca else "")
+        # containerd reads them at each pull.
+        registries += [*ca, File(f"{folder}/hosts.toml", hosts)]
+    proxied = sources.proxy(cluster)
     images = [
         *image("pause", pause),
         *image("probe", own_version("probe")),
@@ -50,11 +58,12 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ),
         *runtime,
         *plugins,
+        *registries,
         config,
         unit(
             "containerd.service",
-            render("containerd/containerd.service.j2", bin=BIN, host=host, nofile=nofile(host)),
-            [*runtime, config],
+            render("containerd/containerd.service.j2", bin=BIN, host=host, nofile=nofile(host), proxied=proxied),
+            [*runtime, config, *proxied],
         ),
         *images,
         # Not waited for: it takes seconds, and systemd starts the kubelet after it.

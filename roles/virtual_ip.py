@@ -36,7 +36,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         ),
     )
     return [
-        Package("keepalived", "keepalived"),
+        Package(host.package("keepalived"), "keepalived"),
         *(resource for check in checks.values() for resource in check),
         config,
         unit(

@@ -16,19 +16,10 @@ from kubeup.cluster.trust import Trust
 from kubeup.components import Artifact
 from kubeup.errors import ComponentError, PreflightError, Problem
 from kubeup.host.difference import Change
+from kubeup.host.families import family_of, known
 from kubeup.host.reading import Reading
 from kubeup.host.resources import Blob, Certificate, Secret
 from kubeup.host.session import Session
-
-SUPPORTED = {
-    # ID in /etc/os-release: the oldest major version
-    "ubuntu": 20,
-    "debian": 11,
-    "centos": 7,
-    "rhel": 8,
-    "rocky": 8,
-    "almalinux": 8,
-}
 
 APISERVER = "kube-apiserver.service"
 
@@ -71,6 +62,15 @@ LEFTOVERS = {
 
 BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepalived/keepalived.conf"}
 """Package and configuration of what several masters need."""
+
+KUBELET_PORT = 10250
+SNAPSHOTS_PORT = 2382
+
+LEAST_MEMORY_KIB = {True: 700 * 1024, False: 300 * 1024}
+"""What a master and a minion need to start at all: the sum of their processes, as measured with nothing to do."""
+
+SKEW = 60
+"""Seconds by which hosts' clocks may differ: leases, events and tokens are compared by them."""
 
 SPARE_KIB = 512 * 1024
 """What has to be left on the disk besides components: logs, images' layers, etcd's first writes."""
@@ -115,12 +115,11 @@ Check = Callable[[Subject], Iterator[tuple[str, str]]]
 
 def operating_system(s: Subject) -> Iterator[tuple[str, str]]:
     facts = s.reading.facts
-    oldest = next((SUPPORTED[name] for name in (facts.os, *facts.os_like) if name in SUPPORTED), None)
-    known = ", ".join(f"{name} {version}+" for name, version in SUPPORTED.items())
-    if oldest is None:
-        yield f"{facts.os_name} is not supported", f"use one of {known}"
-    elif facts.os in SUPPORTED and (major := re.match(r"\d+", facts.os_version)) and int(major[0]) < oldest:
-        yield f"{facts.os_name} is too old", f"use one of {known}"
+    family = family_of(facts.os, facts.os_like)
+    if family is None:
+        yield f"{facts.os_name} is not supported", f"use one of {known()}"
+    elif facts.os_major and facts.os_major < family.oldest.get(facts.os, 0):
+        yield f"{facts.os_name} is too old", f"use one of {known()}"
     if facts.arch not in ("amd64", "arm64"):
         yield f"the architecture {facts.arch} is not supported", "use an amd64 or arm64 host"
     if facts.init != "systemd":
@@ -343,7 +342,32 @@ def keys(s: Subject) -> Iterator[tuple[str, str]]:
         )
 
 
+def kernel(s: Subject) -> Iterator[tuple[str, str]]:
+    facts = s.reading.facts
+    if s.node not in s.cluster.nodes:
+        return
+    if facts.modules_missing:
+        yield (
+            f"the kernel {facts.kernel} has no {', '.join(facts.modules_missing)}, and pods need it",
+            "install the rest of the kernel's modules (linux-modules-extra-$(uname -r), kernel-modules-extra)",
+        )
+    if facts.controllers and (missing := {"cpu", "memory", "pids"} - facts.controllers):
+        yield (
+            f"the cgroup controllers {', '.join(sorted(missing))} are off, and the kubelet does not start without",
+            "boot with cgroup_enable=memory (and no cgroup_disable=) on the kernel's command line",
+        )
+
+
+def memory(s: Subject) -> Iterator[tuple[str, str]]:
+    has, needs = s.reading.facts.memory_kib, LEAST_MEMORY_KIB[s.node.is_master]
+    if has and has < needs and s.node in s.cluster.nodes:
+        what = "a master" if s.node.is_master else "a minion"
+        yield f"{has // 1024} MiB of memory: {what} needs {needs // 1024} at least", "give the host more memory"
+
+
 CHECKS: tuple[Check, ...] = (
+    kernel,
+    memory,
     operating_system,
     tools,
     address,
@@ -372,12 +396,56 @@ def preflight(
     more: Iterable[Problem] = (),
 ) -> None:
     """Check every host that is to be changed. Raises PreflightError with all problems of all hosts, and ``more``."""
-    problems: list[Problem] = list(more)
+    problems: list[Problem] = [*more, *_together(readings, new_hosts(readings, changes))]
     for name, change in changes.items():
         subject = Subject(cluster, cluster.node(name), readings[name], change, artifacts)
         problems += _problems(subject, CHECKS)
     if problems:
         raise PreflightError(problems)
+
+
+def new_hosts(readings: Mapping[str, Reading], changes: Mapping[str, Change]) -> list[str]:
+    """The hosts that are to be changed and of which nothing is this cluster's yet."""
+    return [name for name, change in changes.items() if change and not readings[name].record]
+
+
+def _together(readings: Mapping[str, Reading], new: Sequence[str]) -> Iterator[Problem]:
+    """What must differ between hosts, or must not. Told of new ones alone: the others were fit."""
+    facts = {name: reading.facts for name, reading in readings.items()}
+
+    def twins(what: str, values: Mapping[str, Iterable[str]], remedy: str) -> Iterator[Problem]:
+        having: dict[str, list[str]] = {}
+        for name, own in values.items():
+            for value in own:
+                having.setdefault(value, []).append(name)
+        for value, names in having.items():
+            if len(names) > 1 and set(names) & set(new):
+                yield Problem(", ".join(names), f"have the same {what}, {value}", remedy)
+
+    yield from twins(
+        "hostname",
+        {name: [f.hostname] for name, f in facts.items()},
+        "give each a name of its own: hostnamectl set-hostname NAME",
+    )
+    yield from twins(
+        "machine-id",
+        {name: [f.machine_id] for name, f in facts.items() if f.machine_id},
+        "one was copied from another: rm /etc/machine-id && systemd-machine-id-setup on all but one, and reboot",
+    )
+    yield from twins(
+        "MAC address",
+        {name: sorted({mac for _, mac in f.macs if mac.strip("0:")}) for name, f in facts.items()},
+        "give each virtual machine a network card of its own",
+    )
+    # They were read side by side, so their clocks should say the same, give or take how long that took.
+    clocks = {name: f.clock for name, f in facts.items()}
+    if clocks and max(clocks.values()) - min(clocks.values()) > SKEW and new:
+        slow, fast = min(clocks, key=clocks.__getitem__), max(clocks, key=clocks.__getitem__)
+        yield Problem(
+            slow,
+            f"its clock is {clocks[fast] - clocks[slow]} s behind that of {fast}",
+            "set both right, and let chrony or systemd-timesyncd keep them so (timedatectl)",
+        )
 
 
 # A bare host has nothing that speaks TLS for sure; whether etcd takes the certificate is seen when that is there.

@@ -47,6 +47,8 @@ PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
 ENDPOINTS_FOLLOW = 10
 """Seconds within which every kube-proxy must have taken up a change of endpoints."""
+ADDRESS_COMES = 20
+"""Seconds within which one of Traefik's nodes must have the address for ingress: keepalived decides in seven."""
 NAMES_FOLLOW = 75
 """Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown.
 
@@ -428,7 +430,7 @@ def ingress_address(proof: Proof) -> str:
     virtual = next(virtual for virtual in proof.cluster.virtual_addresses if virtual.name == "ingress")
 
     def ask(name: str) -> None:
-        answer = proof.probe(name, "connect", "--until", f"{ENDPOINTS_FOLLOW}s", f"{virtual.address}:80")[0]
+        answer = proof.probe(name, "connect", "--until", f"{ADDRESS_COMES}s", f"{virtual.address}:80")[0]
         if answer["error"]:
             raise CheckFailed(f"{answer['error']} (see journalctl -u keepalived, on {name} and its like)")
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from kubeup import __version__
-from kubeup.cli import addon, backup, certs, components, elsewhere, etcd, lab, nodes, trace, upgrade
+from kubeup.cli import addon, backup, bundle, certs, components, elsewhere, etcd, lab, nodes, preflight, trace, upgrade
 from kubeup.cli.context import (
     DIFFERENT,
     AcceptNew,
@@ -34,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(addon.app, name="addon")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(certs.app, name="certs")
 app.add_typer(components.app, name="components")
 app.add_typer(etcd.app, name="etcd")
@@ -43,6 +44,7 @@ app.command()(backup.restore)
 app.command()(backup.drill)
 app.command("import")(elsewhere.import_)
 app.command()(elsewhere.explain)
+app.command()(preflight.preflight)
 app.add_typer(nodes.app)
 
 app.command()(upgrade.upgrade)
@@ -111,14 +113,24 @@ def plan(
 
 @app.command()
 def up(
-    inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False, deep: Deep = False
+    inventory: Inventory = None,
+    accept_new_host_keys: AcceptNew = False,
+    as_json: Json = False,
+    deep: Deep = False,
+    bundle: Annotated[Path | None, typer.Option(help="Take all from this bundle: see kubeup bundle.")] = None,
+    bundle_key: Annotated[
+        Path | None, typer.Option(envvar="KUBEUP_BUNDLE_KEY", help="The public key of who made the bundle.")
+    ] = None,
 ) -> None:
     """Bring the cluster to what its inventory says, and prove that it works. Run it again to go on after a failure."""
+    from kubeup.components import Store
+    from kubeup.deploy import bundled
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
+    phases = bundled.phases(bundled.taken(bundle, bundle_key, Store()), PHASES) if bundle else PHASES
     with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep, alone=True) as run:
-        execute(PHASES, run)
+        execute(phases, run)
         if as_json:
             plain_stdout(
                 json.dumps(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -30,6 +30,10 @@ FromInventory = Annotated[
 ]
 Version = Annotated[str | None, typer.Option(help="Kubernetes' version, e.g. 1.36.3.")]
 Addon = Annotated[list[str] | None, typer.Option(help="An addon to turn on; may be given several times.")]
+Owner = Annotated[
+    int,
+    typer.Option(help="The process with whose end the lab becomes a leftover.", envvar="KUBEUP_LAB_OWNER", hidden=True),
+]
 Plain = Annotated[bool, typer.Option("--plain", help="On hosts that have nothing in place yet: slower.")]
 
 
@@ -61,17 +65,36 @@ def create(
     masters: Masters = 1,
     network: Network = "nat",
     from_inventory: FromInventory = None,
+    os: Annotated[
+        str, typer.Option(help="debian, or el: a stand-in for Rocky and RHEL, with dnf and firewalld.")
+    ] = "debian",
     install: Annotated[
         bool, typer.Option("--install", help="Install and start a Docker engine where there is none.")
     ] = False,
+    owner: Owner = 0,
 ) -> None:
     """Make hosts, and an inventory for them (the first are ai, the others i)."""
     from kubeup.lab import create as create_lab
     from kubeup.lab import ensure_engine
+    from kubeup.lab import owner as owner_of
+    from kubeup.lab.image import Os
 
+    if os not in get_args(Os):
+        raise typer.BadParameter(f"--os {os}: write {' or '.join(get_args(Os))}")
+    chosen: Os = "el" if os == "el" else "debian"
     kind = _wanted(hosts, masters, network, from_inventory)
     ensure_engine(install, _say)
-    made = create_lab(name, roles=kind.roles, settings=kind.settings, more=kind.more, outside=kind.outside, say=_say)
+    whose = owner_of(owner) if owner else ""
+    made = create_lab(
+        name,
+        roles=kind.roles,
+        settings=kind.settings,
+        more=kind.more,
+        outside=kind.outside,
+        owner=whose,
+        say=_say,
+        os=chosen,
+    )
     for node in made.nodes:
         typer.echo(f"{node.name}  {node.role:<3} {node.address}")
     typer.echo(f"The inventory is {made.inventory}: kubeup -i {made.inventory} up")
@@ -87,7 +110,7 @@ def up(
     network: Network = "nat",
     from_inventory: FromInventory = None,
     plain: Plain = False,
-    owner: Annotated[int, typer.Option(help="The process with whose end the lab becomes a leftover.", hidden=True)] = 0,
+    owner: Owner = 0,
 ) -> None:
     """Make hosts with a validated cluster on them. They stay until `kubeup lab destroy`."""
     from kubeup.deploy.throwaway import bring_up
@@ -120,7 +143,12 @@ def run(
 
     kind = _wanted(hosts, masters, network, from_inventory, version, addon, plain)
     with Display() as display:
-        code = run_with_cluster(command, kind, display, _say, begin=display.__exit__)
+
+        def begin() -> None:
+            display.summary()
+            display.__exit__()  # else it would write over what the command writes
+
+        code = run_with_cluster(command, kind, display, _say, begin)
     raise typer.Exit(code)
 
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kubeup.cluster.addons import Addons
 from kubeup.cluster.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME
+from kubeup.cluster.sources import PackageMirrors, Proxy, Registry, RegistryName
 from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, refuse
 from kubeup.components.catalogue import DEFAULT_VERSIONS
 
@@ -369,6 +370,9 @@ class Settings(Value):
     certificates: Certificates = Certificates()
     snapshots: Snapshots = Snapshots()
     addons: Addons = Addons()
+    proxy: Proxy = Proxy()
+    registries: dict[RegistryName, Registry] = Field(default_factory=dict)
+    packages: PackageMirrors = PackageMirrors()
     api_port: Port = 6443
     node_port_range: Annotated[str, AfterValidator(_port_range)] = "30000-32767"
     ssh: SshDefaults = SshDefaults()
@@ -399,6 +403,10 @@ class Cluster(Settings):
     """The nodes of Kubernetes."""
     etcd_hosts: tuple[Node, ...] = ()
     """Hosts that have a member of etcd and nothing else."""
+
+    def __hash__(self) -> int:
+        # A dict of registries has no hash of its own.
+        return hash((self.name, self.hosts))
 
     @property
     def hosts(self) -> tuple[Node, ...]:

@@ -48,6 +48,9 @@ TAIL = """
 #certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #snapshots: {every: 6h, keep: 12}   # of etcd, on every master; every: off for none
 #node_port_range: 30000-32767
+#proxy: {}                         # {http: http://HOST:3128, https: http://HOST:3128, no_proxy: [.example.com]}
+#registries: {}                    # {docker.io: {mirrors: [https://HOST], ca: FILE}}
+#packages: {}                      # mirrors: {apt: ["deb URL SUITE main"], dnf: [URL]}
 
 # For all nodes; what is not said is left to OpenSSH's config:
 #   ssh: {user: vcap, port: 22, key: ~/.ssh/id_ed25519}

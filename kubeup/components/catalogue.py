@@ -144,6 +144,12 @@ COMPONENTS: tuple[Component, ...] = (
         packing="gzip",  # what unpacks the others on a host must be unpacked by what a host has
     ),
     *_versions(
+        "reach",
+        ["1.0.0"],
+        programs={"kubeup-reach": "kubeup.invalid/reach"},
+        packing="gzip",  # it is sent to hosts on which nothing of ours is yet
+    ),
+    *_versions(
         "pause",
         ["1.0.0"],
         programs={"pause": "kubeup.invalid/pause"},

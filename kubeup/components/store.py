@@ -34,6 +34,12 @@ class Writable(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
+class Readable(Protocol):
+    """What a file's content can be read from."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 # Nothing but the content decides over the bytes: no name and no time in gzip's header, and one thread for zstd.
 _COMPRESSORS: Mapping[Packing, Callable[[Any], Any]] = {
     "zstd": lambda sink: zstandard.ZstdCompressor(level=9).stream_writer(sink, closefd=False),
@@ -175,6 +181,39 @@ class Store:
         draft.write_text(json.dumps({"recipe": recipe, "artifacts": artifacts}, indent=2) + "\n")
         _folder(index.parent)
         draft.replace(index)
+
+    def index_text(self, component: str, version: str, arch: str) -> bytes:
+        """What the cache says of a component's files. Raises ComponentError when it has none of it."""
+        try:
+            return self._index(component, version, arch).read_bytes()
+        except FileNotFoundError as error:
+            raise ComponentError(
+                f"{component} {version} ({arch}) is not in the component cache {self.root}: "
+                "run `kubeup components fetch`"
+            ) from error
+
+    def has_blob(self, name: str, size: int) -> bool:
+        """Whether a compressed file of that name is there in its full length."""
+        path = self.root / "blobs" / name
+        return path.exists() and path.stat().st_size == size
+
+    def put_blob(self, name: str, content: Readable) -> None:
+        """Take in a compressed file under its name, in one step at its end: reading ``content`` may raise."""
+        draft = _folder(self.root / "tmp") / f".{os.getpid()}-{name}"
+        try:
+            with draft.open("wb") as file:
+                while chunk := content.read(CHUNK):
+                    file.write(chunk)
+            draft.replace(_folder(self.root / "blobs") / name)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def put_index(self, name: str, text: bytes) -> None:
+        """Take in what ``index_text`` gave, as COMPONENT/VERSION/ARCH.json; its blobs are there already."""
+        path = self.root / "index" / name
+        draft = _folder(path.parent) / f".{os.getpid()}-{path.name}"
+        draft.write_bytes(text)
+        draft.replace(path)
 
     def _pack(self, write: Callable[[Writable], None], draft: Path, packing: Packing) -> dict[str, str | int]:
         """Compress what ``write`` writes into its blob, by way of ``draft``, and say what the index says of it."""

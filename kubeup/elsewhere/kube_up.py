@@ -180,6 +180,18 @@ def _ssh(imported: Imported, where: str, name: str, value: str) -> None:
                 imported.leave(where, word, "write it into ~/.ssh/config, which kubeup honours")
 
 
+def _proxy(imported: Imported, where: str, name: str, value: str) -> None:
+    for word in value.split():
+        variable, _, url = word.partition("=")
+        kind = variable.lower().removesuffix("_proxy")
+        if kind in ("http", "https") and url:
+            imported.put(url, "proxy", kind)
+        elif kind == "no" and url:
+            imported.put(url.split(","), "proxy", "no_proxy")
+        else:
+            imported.leave(where, word, "proxy: {http: URL, https: URL, no_proxy: […]} was expected")
+
+
 KNOWN: Mapping[str, Callable[[Imported, str, str, str], None]] = {
     "SERVICE_CLUSTER_IP_RANGE": _setting("service_cidr"),
     "PORTAL_NET": _setting("service_cidr"),
@@ -191,4 +203,5 @@ KNOWN: Mapping[str, Callable[[Imported, str, str, str], None]] = {
     "DNS_SERVER_IP": _dns_address,
     "DNS_DOMAIN": _setting("domain"),
     "SSH_OPTS": _ssh,
+    "PROXY_SETTING": _proxy,
 }

@@ -377,7 +377,18 @@ def _balancer(imported: Imported, value: Any) -> str:
     return ""
 
 
+def _words(*place: str) -> Take:
+    def take(imported: Imported, value: Any) -> str:
+        imported.put([word.strip() for word in str(value).split(",") if word.strip()], *place)
+        return ""
+
+    return take
+
+
 KNOWN: Mapping[str, Take] = {
+    "http_proxy": _setting("proxy", "http"),
+    "https_proxy": _setting("proxy", "https"),
+    "additional_no_proxy": _words("proxy", "no_proxy"),
     "kube_service_addresses": _setting("service_cidr"),
     "kube_pods_subnet": _setting("flannel_net"),
     "kube_network_node_prefix": _number("node_subnet"),

@@ -52,6 +52,12 @@ keep() {
     fi
 }
 
+# SELinux: a program is what systemd may start as one; all else has what the policy says for its place.
+label() {
+    [ -e /sys/fs/selinux/enforce ] || return 0
+    case $2 in *[1357]*) chcon -t bin_t "$1" 2>/dev/null || true ;; *) restorecon "$1" 2>/dev/null || true ;; esac
+}
+
 put() { # kind key path want sha256 mode content before extra
     doing="writing $3"
     keep "$1" "$3" "$8"
@@ -60,6 +66,7 @@ put() { # kind key path want sha256 mode content before extra
     cp "$stage/$7" "$3.kubeup-new"
     chmod "$6" "$3.kubeup-new"
     mv -f "$3.kubeup-new" "$3"
+    label "$3" "$6"
     note "$1" "$2" "$4" "$5 $9" "$before"
 }
 
@@ -73,19 +80,40 @@ packages() {
 }
 
 install_packages() {
-    if command -v apt-get >/dev/null 2>&1; then
+    # The proxy of the inventory, where there is one (the role sources).
+    # shellcheck disable=SC1091
+    if [ -r /etc/kubernetes/proxy.env ]; then set -a; . /etc/kubernetes/proxy.env; set +a; fi
+    # Packages of a bundle, which were sent before: they are all there is, where nothing else can be reached.
+    if [ -d $home/packages ] && command -v apt-get >/dev/null 2>&1; then
+        printf 'deb [trusted=yes] file:%s ./\n' $home/packages >sources
+        mkdir -p lists/partial # of its own, so that nothing of this stays
+        only="-o Dir::State::lists=$stage/lists -o Dir::Etc::sourcelist=$stage/sources -o Dir::Etc::sourceparts=- -o APT::Sandbox::User=root -o DPkg::Lock::Timeout=300"
+        export DEBIAN_FRONTEND=noninteractive
+        # shellcheck disable=SC2086  # none of them holds a blank
+        apt-get $only update >&2 && apt-get $only install -y --no-install-recommends "$@" >&2
+    elif [ -d $home/packages ] && command -v dnf >/dev/null 2>&1; then
+        timeout 600 dnf -y --disablerepo='*' --nogpgcheck install $home/packages/*.rpm >&2
+    elif [ -d $home/packages ] && command -v yum >/dev/null 2>&1; then
+        timeout 600 yum -y --disablerepo='*' --nogpgcheck install $home/packages/*.rpm >&2
+    elif command -v apt-get >/dev/null 2>&1; then
         export DEBIAN_FRONTEND=noninteractive
         apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2 ||
             { apt-get -o DPkg::Lock::Timeout=300 update >&2 && apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@" >&2; }
-    elif command -v dnf >/dev/null 2>&1; then dnf -y install "$@" >&2
-    elif command -v yum >/dev/null 2>&1; then yum -y install "$@" >&2
+    # Both wait for their own lock. What they know of repositories is asked anew only where it is not enough.
+    elif command -v dnf >/dev/null 2>&1; then
+        timeout 600 dnf -y --setopt=metadata_expire=-1 --setopt=install_weak_deps=False install "$@" >&2 ||
+            timeout 600 dnf -y --refresh --setopt=install_weak_deps=False install "$@" >&2
+    elif command -v yum >/dev/null 2>&1; then
+        timeout 600 yum -y --setopt=metadata_expire=-1 install "$@" >&2 ||
+            { yum -y clean expire-cache >&2 && timeout 600 yum -y install "$@" >&2; }
     else echo "no package manager that is known here (apt-get, dnf, yum)" >&2; return 1; fi
 }
 
 remove_packages() {
     if command -v apt-get >/dev/null 2>&1; then DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 purge -y "$@" >&2
-    elif command -v dnf >/dev/null 2>&1; then dnf -y remove "$@" >&2
-    else yum -y remove "$@" >&2; fi
+    # The list is whole: what else nobody needs was not brought by us.
+    elif command -v dnf >/dev/null 2>&1; then timeout 600 dnf -y --setopt=clean_requirements_on_remove=False remove "$@" >&2
+    else timeout 600 yum -y --setopt=clean_requirements_on_remove=0 remove "$@" >&2; fi
 }
 
 # System users, which packages make and some package managers leave behind.
@@ -197,6 +225,7 @@ if each package; then
         for key in $missing; do systemctl mask --runtime --quiet "$key.service" 2>/dev/null || true; done
         # shellcheck disable=SC2086  # one word a package
         if [ -n "$missing" ]; then install_packages $missing </dev/null; fi
+        rm -rf $home/packages
         for key in $missing $begun; do systemctl unmask --runtime --quiet "$key.service" 2>/dev/null || true; done
         came_since >new.packages
         # What came with them is noted with the first.

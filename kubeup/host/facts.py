@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from kubeup.host.families import DEBIAN, Family, family_of
+
 CAP_SYS_RESOURCE = 24  # capability number, from linux/capability.h
 
 
@@ -60,6 +62,35 @@ class HostFacts:
     """Of the kernel's features that not every kernel has (ip_vs, dummy, nfs) those that are there or can be loaded."""
     path_mtu: int = 0
     """The largest packet that the way to the other nodes takes, in bytes, as it was measured; 0 where it was not."""
+    selinux: bool = False
+    """Whether SELinux is on, be it that it only tells."""
+    firewall: str = ""
+    """The one that runs: firewalld, ufw, or none."""
+    network_manager: bool = False
+    time_service: str = ""
+    """The unit that keeps the clock right without kubeup, "" where none runs."""
+    machine_id: str = ""
+    macs: tuple[tuple[str, str], ...] = ()
+    """(network link, MAC address), without the links that software makes for itself."""
+    controllers: frozenset[str] = frozenset()
+    """The cgroup controllers that are on."""
+    modules_missing: tuple[str, ...] = ()
+    """Kernel modules that pods need and that neither are there nor can be loaded."""
+
+    @property
+    def family(self) -> Family:
+        """The family of its distribution; Debian's for one that is not known, which preflight refuses."""
+        return family_of(self.os, self.os_like) or DEBIAN
+
+    @property
+    def os_major(self) -> int:
+        """The major version of the distribution; 0 where it says none (Debian's testing)."""
+        major = self.os_version.partition(".")[0]
+        return int(major) if major.isdigit() else 0
+
+    def package(self, name: str) -> str:
+        """What the distribution calls the package that Debian calls ``name``."""
+        return self.family.package(name, self.os_major or 1000)
 
     @property
     def can_lower_oom_score(self) -> bool:

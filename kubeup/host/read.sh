@@ -40,6 +40,27 @@ if [ -c /dev/kmsg ] || [ -L /dev/kmsg ]; then fact kmsg yes; fi
 awk '/^CapEff:/{print "fact\tcapabilities\t" $2}' /proc/self/status
 awk '/^MemTotal:/{print "fact\tmemory_kib\t" $2}' /proc/meminfo
 awk 'NR>1{n++} END{print "fact\tswaps\t" n+0}' /proc/swaps
+if [ -e /sys/fs/selinux/enforce ]; then fact selinux yes; fi
+if [ -d /run/NetworkManager ]; then fact network_manager yes; fi
+if command -v firewall-cmd >/dev/null 2>&1 && systemctl is-active --quiet firewalld; then fact firewall firewalld
+elif grep -qsi '^ENABLED=yes' /etc/ufw/ufw.conf; then fact firewall ufw; fi
+# (Not what kubeup started itself.)
+[ -e /etc/systemd/system/kubeup-time.service ] || for u in chronyd chrony systemd-timesyncd ntpd ntp ntpsec openntpd; do
+    # Units that run have a cgroup, whose name costs less to look up than systemctl takes to start.
+    for c in /sys/fs/cgroup/system.slice/$u.service /sys/fs/cgroup/systemd/system.slice/$u.service; do [ -d "$c" ] && fact time_service "$u" && break 2; done
+done
+fact machine_id "$(cat /etc/machine-id 2>/dev/null)"
+for l in /sys/class/net/*; do
+    # Not what is made by software, again and again.
+    case ${l##*/} in lo | veth* | flannel.* | cni0 | docker* | cali* | kube-* | nodelocaldns | *.[0-9]*) continue ;; esac
+    [ -r "$l/address" ] && printf 'mac\t%s\t%s\n' "${l##*/}" "$(cat "$l/address")"
+done
+if [ -e /sys/fs/cgroup/cgroup.controllers ]; then fact controllers "$(cat /sys/fs/cgroup/cgroup.controllers)"
+else fact controllers "$(awk '$4==1{print $1}' /proc/cgroups | tr '\n' ' ')"; fi
+if [ -r "/lib/modules/$(uname -r)/modules.dep" ] && command -v modprobe >/dev/null 2>&1; then
+    # modprobe knows those that are built in, too.
+    fact modules_missing "$(for m in overlay br_netfilter vxlan nf_conntrack; do [ -d /sys/module/$m ] || modprobe -nq $m || printf '%s ' $m; done)"
+fi
 fact init "$(cat /proc/1/comm 2>/dev/null)"
 for c in tar gzip flock sha256sum base64 apt-get dnf yum iptables nft ip ip6tables modprobe mount; do
     if command -v $c >/dev/null 2>&1; then printf 'command\t%s\n' $c; fi
@@ -70,7 +91,7 @@ done
 if [ -e $home/record ]; then
     printf 'mark\t%s\n' "$(cksum <$home/record)"
     now=$(awk -F'\t' '{k=$1 FS $2; if (!(k in s)) o[++n]=k; s[k]=$0} END{for(i=1;i<=n;i++){split(s[o[i]],f,FS); if (f[3]!="gone") print s[o[i]]}}' $home/record)
-    printf '%s\n' "$now" | awk '{print "record\t" $0}'
+    printf '%s\n' "$now" | awk 'NF{print "record\t" $0}'
     paths() { printf '%s\n' "$now" | awk -F'\t' -v kinds=" $1 " 'index(kinds, " " $1 " "){print ($1=="unit" ? "/etc/systemd/system/" : $1=="cleanup" ? "/var/lib/kubeup/cleanup/" : "") $2}'; }
     hashed="file unit cleanup"; [ "$depth" = deep ] && hashed="$hashed blob"
     paths "$hashed" | tr '\n' '\0' | xargs -0 -r sha256sum 2>/dev/null | awk '{h=$1; sub(/^[^ ]+ [ *]/,""); print "hash\t" $0 "\t" h}'

@@ -115,6 +115,14 @@ def parse(lines: Iterable[str]) -> Reading:
         beyond=tuple(IPv4Network(network) for (network,) in of("beyond")),
         kernel_offers=frozenset(name for (name,) in of("offers")),
         path_mtu=int(fact["path_mtu"]) if fact.get("path_mtu", "").isdigit() else 0,
+        selinux=fact.get("selinux") == "yes",
+        firewall=fact.get("firewall", ""),
+        network_manager=fact.get("network_manager") == "yes",
+        time_service=fact.get("time_service", ""),
+        machine_id=fact.get("machine_id", ""),
+        macs=tuple((device, mac) for device, mac in of("mac")),
+        controllers=frozenset(fact.get("controllers", "").split()),
+        modules_missing=tuple(fact.get("modules_missing", "").split()),
     )
     return Reading(
         facts=facts,

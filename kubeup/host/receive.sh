@@ -59,6 +59,8 @@ receive() {
         esac
         chmod "$mode" "$path.kubeup-new"
         mv -f "$path.kubeup-new" "$path"
+        # SELinux: what systemd may start as a program, and containerd as a runtime.
+        if [ -e /sys/fs/selinux/enforce ] && [ "$mode" = 0755 ]; then chcon -t bin_t "$path" 2>/dev/null || true; fi
         note blob "$path" "$want" "$sha $(stat -c '%s %Y' "$path")" "$before"
     done
     echo "the stream ended too early" >&2

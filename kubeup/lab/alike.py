@@ -15,6 +15,9 @@ from kubeup.errors import LabError
 OF_ITS_HOSTS = ("name", "nodes", "roles", "ssh", "api", "etcd")
 """Settings of an inventory that are about its own hosts and their network: a lab has its own, or none."""
 
+ADDONS_OF_ITS_HOSTS = ("metallb", "traefik", "ingress-vip", "nfs", "registry", "manifests", "helm")
+"""Addons that name an inventory's hosts, addresses of their network, or files beside it."""
+
 
 @dataclass(frozen=True)
 class Alike:
@@ -37,7 +40,10 @@ def settings_of(inventory: str) -> dict[str, Any]:
 
 
 def _of_a_lab(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in data.items() if key not in OF_ITS_HOSTS}
+    settings = {key: value for key, value in data.items() if key not in OF_ITS_HOSTS}
+    if isinstance(addons := settings.get("addons"), dict):
+        settings["addons"] = {name: value for name, value in addons.items() if name not in ADDONS_OF_ITS_HOSTS}
+    return settings
 
 
 def alike(path: Path) -> Alike:
@@ -57,6 +63,7 @@ def alike(path: Path) -> Alike:
         given: dict[str, Any] = {"labels": dict(host.labels), "taints": [str(taint) for taint in host.taints]}
         more.append({key: value for key, value in given.items() if value})
     left_out = [key for key in ("api", "etcd") if key in document.data]
+    left_out += [f"addons: {name}" for name in document.data.get("addons") or () if name in ADDONS_OF_ITS_HOSTS]
     names, roles = [host.name for host in hosts], [str(host.role) for host in hosts]
     return Alike(names, roles, more, _of_a_lab(document.data), left_out)
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from kubeup.errors import LabError
 from kubeup.lab.command import Say, docker, docker_command, docker_lines, run, tail
-from kubeup.lab.image import ensure_image
+from kubeup.lab.image import Os, ensure_image
 from kubeup.lab.inventory import (
     INVENTORY,
     KEY,
@@ -189,6 +189,7 @@ def create(
     images: Mapping[str, str] | None = None,
     owner: str = "",
     say: Say = print,
+    os: Os = "debian",
 ) -> Lab:
     """Make a lab and wait until all its hosts take SSH; what is there of it already is kept.
 
@@ -196,19 +197,19 @@ def create(
     without it there are ``hosts`` in the "ai i i" model. ``settings`` are further keys for the inventory, which is
     written unless there is one, and ``more`` those of each host. ``outside`` False cuts the hosts off from everything
     but one another and this machine. ``images`` are other images than the plain host's, by role.
-    ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress.
+    ``owner`` is for `kubeup.lab.leftovers`. ``say`` takes lines of progress. ``os`` is debian, or el
+    for a stand-in for Rocky and RHEL.
 
     Raises LabError when the name cannot be used, when the lab is there with other hosts, or when a host does not
     start; what was made stays, for a look at it, until `destroy`.
     """
-    if not _NAME.fullmatch(name):
-        raise LabError(f"a lab cannot be called {name!r}: use up to 40 lower-case letters, digits and hyphens")
+    check_name(name)
     wanted = list(roles or default_roles(hosts))
     if not 1 <= len(wanted) <= 200:
         raise LabError(f"a lab has 1 to 200 hosts, not {len(wanted)}")
     images = dict(images or {})
     if without := set(wanted) - images.keys():
-        images |= dict.fromkeys(without, ensure_image(say))
+        images |= dict.fromkeys(without, ensure_image(say, os))
     started = time.monotonic()
     network = _PREFIX + name
     made = name in _networks()
@@ -228,6 +229,12 @@ def create(
         lab.inventory.write_text(inventory_text(name, nodes, settings or {}, of_nodes))
     say(f"lab {name}: {_hosts(nodes)} up after {time.monotonic() - started:.1f} s")
     return find(name)
+
+
+def check_name(name: str) -> None:
+    """Raise LabError unless a lab can have this name: it becomes part of host names and paths."""
+    if not _NAME.fullmatch(name):
+        raise LabError(f"a lab cannot be called {name!r}: use up to 40 lower-case letters, digits and hyphens")
 
 
 def labs() -> list[Lab]:

@@ -9,11 +9,15 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from kubeup.errors import LabError
+from kubeup.lab import el
 from kubeup.lab.command import PATH, Say, as_root, docker, docker_command, docker_lines, run, tail, which
+
+Os = Literal["debian", "el"]
 
 REPOSITORY = "kubeup-lab-host"
 SUITE = "bookworm"  # its systemd (252) still runs on cgroup v1; 256 and later refuse
@@ -141,11 +145,14 @@ class Recipe:
     setup: str = _SETUP
     build: str = _BUILD
 
+    repository: str = REPOSITORY
+
     @property
     def tag(self) -> str:
         """The image's name: another recipe is another image, so a stale one is never used."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return f"{REPOSITORY}:{digest[:12]}"
+        content = {name: value for name, value in asdict(self).items() if name != "repository"}
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        return f"{self.repository}:{digest[:12]}"
 
 
 def mirror_of(targets: Iterable[str], suite: str) -> str:
@@ -160,8 +167,16 @@ def mirror_of(targets: Iterable[str], suite: str) -> str:
     return ""
 
 
-def recipe_for_this_machine() -> Recipe:
+def recipe_for_this_machine(os: Os = "debian") -> Recipe:
     """Return the recipe with this machine's mirror, proxy and certificate authorities, as apt uses them here."""
+    recipe = _for_this_machine()
+    if os == "debian":
+        return recipe
+    repository = f"{REPOSITORY}-el"
+    return replace(recipe, packages=el.PACKAGES, setup=recipe.setup + el.SETUP, repository=repository)
+
+
+def _for_this_machine() -> Recipe:
     if which("apt-get") is None:
         return Recipe(mirror="", proxy="", certificates="")
     targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages").stdout
@@ -176,14 +191,14 @@ def recipe_for_this_machine() -> Recipe:
     )
 
 
-def ensure_image(say: Say) -> str:
-    """Build the host image unless it is there, and return its tag.
+def ensure_image(say: Say, os: Os = "debian") -> str:
+    """Build the host image unless it is there, and return its tag. ``os``: Debian, or the stand-in for Rocky and RHEL.
 
     Takes 1 to 2 minutes the first time, needs root (or sudo) and ``debootstrap``, and tells ``say`` how far it is.
     Removes images of earlier recipes that no host uses. Raises LabError when the build fails.
     """
-    recipe = recipe_for_this_machine()
-    known = docker_lines("image", "ls", REPOSITORY, "--format", "{{.Repository}}:{{.Tag}}")
+    recipe = recipe_for_this_machine(os)
+    known = docker_lines("image", "ls", recipe.repository, "--format", "{{.Repository}}:{{.Tag}}")
     if recipe.tag in known:
         return recipe.tag
     if which("debootstrap") is None:

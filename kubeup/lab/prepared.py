@@ -40,6 +40,7 @@ def made_of(lab: Lab, node: str, image: str) -> None:
     """Make ``image`` of a lab's host, which is switched off for it. Raises LabError."""
     lab.exec(node, "sh", "-c", _SEAL)
     lab.stop(node)
+    docker("image", "rm", image, check=False)  # of a run that was killed before it had made all of the set
     # Takes the host's own layer alone; the name comes last, so there is no half image under it.
     docker("commit", container(node), image, timeout=600)
 

@@ -56,20 +56,15 @@ render() { # $1: its folder
             "hooks: ignore applies the rest" >&2
         return 1
     fi
-    {
-        case $namespace in
-        default | kube-system) ;;
-        *) printf 'apiVersion: v1\nkind: Namespace\nmetadata: {name: "%s"}\n---\n' "$namespace" ;;
-        esac
-        cat "$name.rendered"
-    } >"$name.all"
-    kubectl label --local -f "$name.all" "kubeup.dev/addon=$name" -o yaml >"$name.yaml" &&
-        kubectl label --local -f "$name.all" "kubeup.dev/addon=$name" -o \
-            'go-template={{.apiVersion}} {{.kind}} {{or .metadata.namespace "-"}} {{.metadata.name}}{{"\n"}}' >"$name.list" || return 1
+    # Made where it is not there, and nobody's then: others may put something into it, so it stays.
+    kubectl get namespace "$namespace" --ignore-not-found -o name | grep -q . || kubectl create namespace "$namespace" || return 1
+    for output in yaml 'go-template={{.apiVersion}} {{.kind}} {{or .metadata.namespace "-"}} {{.metadata.name}}{{"\n"}}'; do
+        kubectl label --local -f "$name.rendered" "kubeup.dev/addon=$name" -o "$output" >"$name.${output%%=*}" || return 1
+    done
     awk -v addon="$name" -v namespace="$namespace" '{
         group = $1; if (!sub("/.*", "", group)) group = ""
         print addon, $2 (group == "" ? "" : "." group), ($3 == "-" ? namespace : $3), $4
-    }' "$name.list" >"$name.objects"
+    }' "$name.go-template" >"$name.objects"
     cat "$folder/objects" ./*.objects >new
     both
 }
@@ -128,7 +123,8 @@ failed=
 for file in ./*.error; do
     [ -e "$file" ] || continue
     failed=yes
-    sed "s|^|${file#./}: |" "$file" >&2
+    file=${file#./}
+    sed "s|^|${file%.error}: |" "$file" >&2
 done
 [ -z "$failed" ] || exit 1
 if ! cmp -s both new; then

@@ -15,6 +15,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
+import itertools
 import statistics
 import time
 from dataclasses import dataclass, field
@@ -24,10 +25,11 @@ from kubeup.deploy import throwaway
 from kubeup.deploy.prepared import ensure_prepared
 from kubeup.deploy.vault import Vault
 from kubeup.host.session import Session
-from kubeup.lab import destroy, ensure_engine
+from kubeup.lab import destroy, ensure_engine, this_process
 from kubeup.observer import Silent
 
-NAME = "bench-throwaway"
+NAMES = (f"bench-throwaway-{number}" for number in itertools.count(1))
+"""A new one each time: pyinfra reads a known_hosts file once in a process."""
 AIM = 15.0  # seconds, for three nodes on a quiet machine
 KIND = (12.0, 20.0)  # seconds that kind publishes for one node
 
@@ -72,14 +74,15 @@ def one_round(hosts: int, prepared: bool) -> Round:
         return sent[-1]
 
     Session.__enter__, Vault.artifact = entered, counted  # type: ignore[method-assign]
+    name = next(NAMES)
     started = time.monotonic()
     try:
         kind = throwaway.wanted(hosts, prepared=prepared, say=lambda _: None)
-        throwaway.bring_up(NAME, kind, Clock(found), lambda _: None)
+        throwaway.bring_up(name, kind, Clock(found), lambda _: None, this_process())
     finally:
         Session.__enter__, Vault.artifact = enter, artifact  # type: ignore[method-assign]
         took = time.monotonic() - started
-        destroy(NAME)
+        destroy(name)
     found.phases = {"hosts and the rest": took - found.seconds, **found.phases}
     found.commands = max(max(session.commands.values(), default=0) for session in sessions)
     found.sent = sum(each.packed_size for each in sent) // 2  # preflight asks for each once, too
@@ -93,7 +96,6 @@ def main() -> None:
     options = parser.parse_args()
     ensure_engine(False, print)
     ensure_prepared({}, print)
-    destroy(NAME)
     rounds = {"prepared": [], "plain": []}  # type: dict[str, list[Round]]
     for _ in range(options.rounds):
         for kind, done in rounds.items():

@@ -17,6 +17,7 @@ import pytest
 
 from kubeup.errors import KubeupError
 from kubeup.lab import Lab, create, destroy, ensure_engine, ensure_image, find, sweep, this_process
+from kubeup.lab.image import Os
 
 HERE = Path(__file__).parent
 _living: list[str] = []  # names of the labs that this run has made and not yet destroyed
@@ -26,7 +27,13 @@ class NewLab(Protocol):
     """Makes a lab of its own for a module of tests; it is destroyed after the last of them."""
 
     def __call__(
-        self, hosts: int = 3, *, roles: Sequence[str] | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        hosts: int = 3,
+        *,
+        roles: Sequence[str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        os: Os = "debian",
+        outside: bool = True,
     ) -> Lab: ...
 
 
@@ -65,13 +72,20 @@ def labs_for(say: Callable[[str], None]) -> Iterator[NewLab]:
     with contextlib.ExitStack() as to_do:
 
         def new(
-            hosts: int = 3, *, roles: Sequence[str] | None = None, settings: Mapping[str, Any] | None = None
+            hosts: int = 3,
+            *,
+            roles: Sequence[str] | None = None,
+            settings: Mapping[str, Any] | None = None,
+            os: Os = "debian",
+            outside: bool = True,
         ) -> Lab:
             name = f"kubeup-test-{secrets.token_hex(3)}"
             _living.append(name)
             to_do.callback(_living.remove, name)
             to_do.callback(destroy, name)
-            return create(name, hosts, roles=roles, settings=settings, owner=this_process(), say=say)
+            return create(
+                name, hosts, roles=roles, settings=settings, owner=this_process(), say=say, os=os, outside=outside
+            )
 
         yield new
 

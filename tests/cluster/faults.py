@@ -12,11 +12,19 @@ they are stopped in their tracks first (SIGSTOP: for systemd they run), and let 
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.x509.oid import NameOID
 
 from .support import FAILED, PROBE_IMAGE, Deployed, Done, eventually
 
@@ -38,7 +46,8 @@ def let_go(unit: str) -> str:
 class Fault:
     """A way to break a cluster.
 
-    ``on``: the host where ``inject`` and ``undo`` run: client, pod, or api (kubectl on the master). ``evidence``: words
+    ``on``: where ``inject`` and ``undo`` run: the node of the client or of the pod, the worker, api (kubectl on the
+    master), or the machine, which is the network between the hosts. ``evidence``: words
     that the evidence must have. ``mends``: whether the command that is proposed is all that is needed; it is run then,
     and ``undo`` only sees to the rest.
     """
@@ -105,11 +114,19 @@ FAULTS = [
           "iptables -I INPUT -s $C/32 -p udp -m udp --dport 8472 -j DROP",
           "iptables -D INPUT -s $C/32 -p udp -m udp --dport 8472 -j DROP 2>/dev/null",
           ("UDP 8472", "-j DROP")),
-    Fault("vxlan-dropped-out-of-sight", "tunnel-blocked", "pod",
-          # Past all rules that a host has, as a firewall between the hosts would.
-          "tc qdisc add dev eth0 clsact && tc filter add dev eth0 ingress protocol ip u32 "
-          "match ip protocol 17 0xff match ip dport 8472 0xffff action drop",
-          "tc qdisc del dev eth0 clsact", ("UDP 8472 is blocked between",), mends=False),
+    Fault("vxlan-dropped-between-the-hosts", "tunnel-blocked", "machine",
+          # On the bridge that connects the lab's hosts: no host has a rule that says so.
+          "nft add table bridge kubeup_test; "
+          "nft 'add chain bridge kubeup_test way { type filter hook forward priority 0 ; }'; "
+          "nft add rule bridge kubeup_test way ip saddr $C ip daddr $P udp dport 8472 drop",
+          "nft delete table bridge kubeup_test", ("UDP 8472 is blocked between",), mends=False),
+    Fault("same-subnet", "subnet-conflict", "pod",
+          # What flanneld left for its node to know is altered. A subnet that is really there twice takes a Node object
+          # that somebody copied or restored; no cluster of kubeup's comes to that by itself.
+          f"{HOLD_FLANNEL}cp /run/flannel/subnet.env /run/subnet.env; "
+          "sed -i \"s|^FLANNEL_SUBNET=.*|FLANNEL_SUBNET=${C_NET%.0/24}.1/24|\" /run/flannel/subnet.env",
+          f"cp /run/subnet.env /run/flannel/subnet.env{GO_FLANNEL}", ("have the same subnet for their pods",),
+          mends=False),
     Fault("mtu-too-large", "mtu-too-large", "client",
           f"{HOLD_FLANNEL}ip link set flannel.1 mtu 1500", f"ip link set flannel.1 mtu 1450{GO_FLANNEL}",
           ("the MTU of flannel.1", "1500")),
@@ -170,7 +187,7 @@ FAULTS = [
           # name a clock that is wrong, not what such a clock does to a cluster.
           "printf '#!/bin/sh\\n[ \"$1\" = +%%s.%%N ] && exec /bin/date -d \"now + 90 seconds\" \"$@\"\\nexec /bin/date "
           "\"$@\"\\n' >/usr/local/bin/date; chmod 0755 /usr/local/bin/date",
-          "rm -f /usr/local/bin/date", ("90 s ahead of the others",), mends=False),
+          "rm -f /usr/local/bin/date", ("s ahead of the others",), mends=False),
     Fault("foreign-rule-rejects", "rule-rejects", "pod",
           "iptables -I FORWARD -p tcp -m tcp --dport 80 -m comment --comment somebody -j REJECT",
           "iptables -D FORWARD -p tcp -m tcp --dport 80 -m comment --comment somebody -j REJECT 2>/dev/null",
@@ -186,6 +203,8 @@ FAULTS = [
           ("the cable of the pod default/web", "is down")),
 ]  # fmt: skip
 
+BOTH_ENDS = ("subnet-conflict", "clock-skew", "kubelet-certificate")
+"""Those whose mending is not on the host where they are."""
 QUICK = ("forward-dropped", "service-chain-gone", "fdb-entry-gone", "selector-matches-nothing")
 """Those that `make test` injects."""
 
@@ -260,6 +279,18 @@ class Way:
         for what in ("daemonset/client", "deployment/web"):
             self.cluster.kubectl("rollout", "status", what, "--timeout=60s")
 
+    def leave_expired_certificate(self) -> None:
+        """A certificate for the kubelet's own key on the pod's node, in /root, that was valid until yesterday."""
+        key = load_pem_private_key(self.cluster.on(self.pod_node, "cat /etc/kubernetes/pki/kubelet.key").encode(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"system:node:{self.pod_node}")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=2), now - timedelta(days=1))
+        ).sign(key, hashes.SHA256())
+        text = certificate.public_bytes(Encoding.PEM).decode()
+        self.cluster.on(self.pod_node, 'printf %s "$1" >/root/expired.crt', text)
+
     def take_down(self) -> None:
         """Away with all of it."""
         self.cluster.kubectl("delete", "--wait=false", "daemonset/client", "deployment/web", "deployment/sick",
@@ -293,6 +324,8 @@ class Way:
                 self.cluster.on(self.cluster.master, f"{KUBECTL}; {script}")
             case "client":
                 self.cluster.on(self.client_node, self.variables() + script)
+            case "machine":
+                subprocess.run(["sh", "-ec", self.variables() + script], check=True, timeout=30)
             case _:  # the pod's node, which is a worker
                 self.cluster.on(self.pod_node, self.variables() + script)
 
@@ -322,7 +355,10 @@ class Way:
                 self.cluster.on(self.cluster.master, f"{KUBECTL}; {fault.wait}")
             yield
         finally:
-            self.cluster.on(host, f"{KUBECTL}; {variables}{fault.undo}; true")
+            if fault.on == "machine":
+                self.run("machine", fault.undo)
+            else:
+                self.cluster.on(host, f"{KUBECTL}; {variables}{fault.undo}; true")
 
     def shows(self, fault: Fault) -> None:
         """Inject it, and see that it is named rightly, that its command mends it, and that nothing else is wrong."""
@@ -335,7 +371,7 @@ class Way:
             for words in fault.evidence:
                 assert words in said["evidence"], f"{words!r} is not in: {said['evidence']}"
             wanted = {"client": self.client_node, "pod": self.pod_node, "worker": self.pod_node}.get(fault.on)
-            assert fault.on == "api" or said["host"] == wanted or fault.on == "pod", said
+            assert wanted is None or fault.fault in BOTH_ENDS or said["host"] == wanted, said
             if fault.mends:
                 self.cluster.on(said["host"] or self.cluster.master, f"{KUBECTL}; {said['mend']}")
                 mended = eventually(lambda: self._named(fault) != fault.fault, seconds=20, every=1)

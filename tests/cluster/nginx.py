@@ -75,5 +75,7 @@ def import_nginx(lab: Lab, say: Callable[[str], None]) -> None:
         ["docker", "save", *(f"docker.io/library/nginx:{tag}" for tag in TAGS)], stdout=subprocess.PIPE, check=True
     ).stdout
     for node in lab.nodes:
-        command = ["docker", "exec", "-i", container(node.name), "ctr", "-n", "k8s.io", "images", "import", "-"]
+        # Pinned: the kubelet would delete it while no pod uses it, where the machine's disk is nearly full.
+        into = ["ctr", "-n", "k8s.io", "images", "import", "--local", "--label", "io.cri-containerd.pinned=pinned", "-"]
+        command = ["docker", "exec", "-i", container(node.name), *into]
         subprocess.run(command, input=archive, stdout=subprocess.DEVNULL, check=True)

@@ -18,6 +18,7 @@ from .support import CHECKOUT, Running
 def test_scenario(engine: None, scenario: str) -> None:
     prefix = f"molecule{os.getpid()}"
     environment = {
+        "KUBEUP_LAB_OWNER": str(os.getpid()),  # swept, should this process be killed
         "LC_ALL": "C.UTF-8",  # Ansible refuses others
         "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
         "MOLECULE_LAB": prefix,  # beside another run on this machine

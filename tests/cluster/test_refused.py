@@ -212,6 +212,31 @@ def test_all_that_makes_a_host_unfit_is_told_at_once(hosts: Deployed) -> None:
     kubeup("plan", inventory=hosts.lab.inventory, code=DIFFERENT)  # nothing is wrong any more
 
 
+def test_ways_between_hosts_that_are_closed_are_told_before_anything_is_placed(hosts: Deployed) -> None:
+    master, worker = hosts.names
+    rules = {
+        worker: ("-p tcp --dport 10250 -j DROP", "-p udp --dport 8472 -m length --length 1400:65535 -j DROP"),
+        master: ("-p tcp --dport 6443 -j REJECT",),
+    }
+    for name, own in rules.items():
+        hosts.on(name, "".join(f"iptables -I INPUT {rule}\n" for rule in own))
+    try:
+        told = refused(hosts.lab.inventory).err
+        assert f"{master}: does not reach TCP port 10250 (the kubelet) of {worker}" in told
+        assert f"{worker}: does not reach TCP port 6443 (the API) of {master}" in told
+        assert f"UDP port 8472 (pods' packets (VXLAN)) of {worker}: small packets arrive" in told
+        found = hosts.kubeup("preflight", "--json", code=FAILED).json()
+        assert {problem["where"] for problem in found["problems"]} == {master, worker}
+    finally:
+        for name, own in rules.items():
+            hosts.on(name, "".join(f"iptables -D INPUT {rule}\n" for rule in own))
+    found = hosts.kubeup("preflight", "--json").json()
+    assert (found["ok"], found["ways_tried"]) == (True, 4)
+    assert found["hosts"][master]["fsync_ms"] > 0
+    for name in hosts.names:
+        assert "kubeup" not in hosts.on(name, "ls -A /var/lib; ps -eo comm")
+
+
 def test_host_of_another_cluster_is_neither_taken_nor_destroyed(hosts: Deployed) -> None:
     worker = hosts.workers[0]
     spoil, undo, told = UNFIT["other cluster"]

@@ -40,9 +40,9 @@ class Made:
         self.labs[name] = Lab(name, (LabNode(f"{name}-1", "10.79.0.2", "ai"),), folder)
 
     def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        assert command[:5] == [sys.executable, "-m", "kubeup", "lab", "up"]
-        self.commands.append(command[6:])
-        self.up(command[5])
+        assert command[:6] == [sys.executable, "-P", "-m", "kubeup", "lab", "up"]
+        self.commands.append(command[7:])
+        self.up(command[6])
         return subprocess.CompletedProcess(command, 1 if self.error else 0, "", self.error)
 
 

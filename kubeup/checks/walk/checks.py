@@ -10,12 +10,14 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk.policies import forbids
-from kubeup.checks.walk.questions import NAME, WHOLE, of_host, of_leg, of_tunnel
+from kubeup.checks.walk.questions import NAME, WHOLE, came_back, of_host, of_leg, of_tunnel
 from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Host, Object
 from kubeup.checks.walk.rules import Outcome, Packet
 from kubeup.checks.walk.situation import VXLAN_HEADERS, VXLAN_PORT, Leg, Situation, Stage
@@ -203,17 +205,10 @@ def receives(situation: Situation, leg: Leg | None) -> Iterable[str]:
 
 
 def _why_not_ready(pod: Object) -> str:
-    for status in pod.status.get("containerStatuses", []):
-        for state in ("waiting", "terminated"):
-            if detail := status.get("state", {}).get(state):
-                return (
-                    f"its container {status['name']} is {state}: {detail.get('reason', '')} {detail.get('message', '')}"
-                )
-    condition = pod.condition("Ready")
-    words = condition.get("message") or f"its phase is {pod.status.get('phase')}"
-    return words + (
-        ": its readiness probe fails" if "unready" in words and pod.status.get("phase") == "Running" else ""
-    )
+    why = why_not_ready(dict(pod.data)).removeprefix(f"{pod.name}: ")
+    if "unready status" in why and pod.status.get("phase") == "Running":
+        why += ", whose readiness probe fails"
+    return why or f"its phase is {pod.status.get('phase')}"
 
 
 def client_not_running(situation: Situation, leg: Leg | None) -> Fault | None:
@@ -227,6 +222,13 @@ def client_not_running(situation: Situation, leg: Leg | None) -> Fault | None:
 
 def client_cable(situation: Situation, leg: Leg | None) -> Fault | None:
     return _cable(situation, situation.start, situation.client_pod) if situation.in_pod else None
+
+
+def cable_behind(situation: Situation, leg: Leg | None) -> Fault | None:
+    """Of a pod that is not ready because of it: its kubelet does not reach it either."""
+    pods = situation.selected(situation.service[0]) if situation.service is not None else []
+    faults = (_cable(situation, str(pod.spec.get("nodeName", "")), pod) for pod in pods if not pod.ready)
+    return next((fault for fault in faults if fault), None)
 
 
 def pod_cable(situation: Situation, leg: Leg | None) -> Fault | None:
@@ -281,7 +283,7 @@ def pod_not_ready(situation: Situation, leg: Leg | None) -> Fault | None:
     for pod in pods:
         if not pod.ready:
             return Fault(
-                f"the pod {pod} is not Ready: {_why_not_ready(pod).strip()}",
+                f"the pod {pod} is not Ready: {_why_not_ready(pod)}",
                 f"kubectl -n {pod.namespace} describe pod {pod.name}",
             )
     return None
@@ -411,7 +413,7 @@ def dns_endpoints(situation: Situation, leg: Leg | None) -> Fault | None:
             f"kubectl -n kube-system scale deployment coredns --replicas={min(2, len(situation.cluster.nodes))}",
         )
     pods = situation.selected(service)
-    states = "; ".join(f"{pod.name}: {_why_not_ready(pod).strip()}" for pod in pods if not pod.ready)
+    states = "; ".join(f"{pod.name}: {_why_not_ready(pod)}" for pod in pods if not pod.ready)
     return Fault(
         f"no pod of CoreDNS is ready, so nobody answers for names: {states or 'there is none'}",
         "kubectl -n kube-system describe pods -l k8s-app=kube-dns",
@@ -454,8 +456,8 @@ def selector_matches_nothing(situation: Situation, leg: Leg | None) -> Fault | N
     )
     there = f"; pods there have {' or '.join(near[:5])}" if near else ""
     mend = f"kubectl -n {service.namespace} get pods --show-labels"
-    if len(near) == 1:
-        mend = f"kubectl -n {service.namespace} set selector service {service.name} '{near[0]}'"
+    for meant in get_close_matches(words, near, 1):
+        mend = f"kubectl -n {service.namespace} set selector service {service.name} '{meant}'"
     return Fault(f"the selector of the Service {service} ({words}) matches no pod in {service.namespace}{there}", mend)
 
 
@@ -841,10 +843,11 @@ def mtu_too_large(situation: Situation, leg: Leg | None) -> Fault | None:
                 f"kubectl -n {pod.namespace} delete pod {pod.name}",
             )
     small, full = (situation.answers.get(of_tunnel(leg, size), {}) for size in ("small", "full"))
-    if small.get("error") == "" and full.get("error"):
+    if came_back(small) and came_back(full) is False:
         return Fault(
             f"between {leg.start} and {leg.node} small packets come through the tunnel and those of "
-            f"{full.get('size')} bytes, which its MTU allows, do not: something on the way has a smaller MTU",
+            f"{situation.host(leg.start).mtu(TUNNEL)} bytes, which its MTU allows, do not: something on the way has a "
+            "smaller MTU",
             f"ip link set {TUNNEL} mtu 1400  # on every node; for good: a smaller MTU of the nodes' devices",
             leg.start,
         )
@@ -864,7 +867,7 @@ def tunnel_blocked(situation: Situation, leg: Leg | None) -> Fault | None:
         )
     small, host = situation.answers.get(of_tunnel(leg, "small"), {}), situation.answers.get(of_host(leg), {})
     # Where the pod answers, it is an echo alone that is not let through.
-    if small.get("error") and host.get("error") == "" and _answered(situation, leg) is not True:
+    if came_back(small) is False and came_back(host) and _answered(situation, leg) is not True:
         addresses = [str(situation.cluster.node(name).address) for name in (leg.start, leg.node)]
         return Fault(
             f"{leg.node} answers {leg.start} at its own address, and not through the tunnel, whose devices, routes "
@@ -878,7 +881,7 @@ def node_unreachable(situation: Situation, leg: Leg | None) -> Fault | None:
     if leg is None or not situation.tunnelled(leg):
         return None
     small, host = situation.answers.get(of_tunnel(leg, "small"), {}), situation.answers.get(of_host(leg), {})
-    if not (small.get("error") and host.get("error")) or _answered(situation, leg) is True:
+    if came_back(small) is not False or came_back(host) is not False or _answered(situation, leg) is True:
         return None
     address = situation.cluster.node(leg.node).address
     return Fault(

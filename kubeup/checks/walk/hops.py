@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kubeup.checks.walk import checks
 from kubeup.checks.walk.checks import Look, behind, end, on, start
 from kubeup.checks.walk.questions import NAME, WHOLE, of_leg
-from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL
+from kubeup.checks.walk.reading import BRIDGE, TUNNEL
 from kubeup.checks.walk.situation import Leg, Situation
 
 
@@ -239,6 +239,7 @@ TRUNK: tuple[Hop, ...] = (
     )),
     Hop("slice", "EndpointSlice", show_slice, (
         *node_checks(behind),
+        Check("pod-cable", "a pod's cable or its bridge is gone", checks.cable_behind, NOT_READY),
         Check("target-port", "targetPort is wrong", checks.target_port_unknown, NOT_READY),
         Check("pod-not-ready", "a pod is not Ready", checks.pod_not_ready, ("no-endpoints",)),
         Check("no-endpoints", "the Service has no endpoint", checks.no_endpoints),
@@ -297,5 +298,3 @@ LAST: tuple[Hop, ...] = (
     )),
 )  # fmt: skip
 """What was tried, from one end to the other: it has the last word where nothing else says anything."""
-
-__all__ = ["LAST", "LEG", "SYSTEM", "TRUNK", "Check", "Hop"]

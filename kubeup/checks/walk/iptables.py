@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network
 
 from kubeup.checks.walk.rules import (
@@ -151,10 +152,15 @@ def _mark(text: str) -> tuple[int, int]:
     return int(value, 0), int(mask, 0) if mask else 0xFFFFFFFF
 
 
+@lru_cache(maxsize=1024)
+def _address(text: str) -> IPv4Address:
+    return IPv4Address(text)
+
+
 def _network(address: Callable[[Packet], str]) -> Callable[[str], Callable[[Packet], bool | None]]:
     def make(text: str) -> Callable[[Packet], bool | None]:
         network = IPv4Network(text, strict=False)
-        return lambda packet: IPv4Address(address(packet)) in network
+        return lambda packet: _address(address(packet)) in network
 
     return make
 

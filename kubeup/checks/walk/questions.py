@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubeup.checks.walk.reading import TUNNEL
-from kubeup.checks.walk.situation import Leg, Situation
+from kubeup.checks.walk.situation import KUBELET_PORT, Leg, Situation
 from kubeup.host.session import Session
 
 PROBE = "/opt/kubeup/bin/kubeup-probe"
-SMALL = 64
-"""Bytes of a packet that goes through everything."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,13 @@ def of_leg(leg: Leg) -> str:
 def of_tunnel(leg: Leg, size: str) -> str:
     """The name of the question whether a packet (small or full) comes through the tunnel to a leg's node."""
     return f"tunnel {leg.node} {size}"
+
+
+def came_back(answer: Mapping[str, Any]) -> bool | None:
+    """Whether packets went there and back, whatever was said; None where it was not tried."""
+    if not answer:
+        return None
+    return not answer.get("error") or "refused" in answer["error"] or bool(answer.get("status"))
 
 
 def of_host(leg: Leg) -> str:
@@ -64,11 +69,8 @@ def questions(situation: Situation) -> list[Question]:
     def connect(name: str, address: str, port: int) -> None:
         ask(name, "connect", "--timeout", "1500ms", "--until", "1700ms", f"{address}:{port}", within=pod)
 
-    if situation.client.kind != "outside" and situation.asked:
-        if situation.protocol == "tcp" and situation.port:
-            connect(WHOLE, situation.asked, situation.port)
-        elif situation.protocol == "icmp":
-            ask(WHOLE, "ping", "--until", "1500ms", situation.asked, within=pod)
+    if situation.client.kind != "outside" and situation.asked and situation.protocol == "tcp" and situation.port:
+        connect(WHOLE, situation.asked, situation.port)
     if situation.asks_dns and situation.dns is not None:
         server = f"{situation.dns.spec['clusterIP']}:53"
         ask(NAME, "resolve", "--timeout", "3s", "--server", server, f"{situation.name}.", within=pod)
@@ -82,9 +84,13 @@ def questions(situation: Situation) -> list[Question]:
         tunnel = last.address_of(TUNNEL)
         size = first.mtu(TUNNEL)
         if tunnel and size and leg.start == start:
-            ask(of_tunnel(leg, "small"), "ping", "--size", str(SMALL), "--until", "1500ms", tunnel)
-            ask(of_tunnel(leg, "full"), "ping", "--size", str(size), "--until", "1500ms", tunnel)
-            ask(of_host(leg), "ping", "--until", "1500ms", str(situation.cluster.node(leg.node).address))
+            address = f"{situation.cluster.node(leg.node).address}:{KUBELET_PORT}"
+            ask(of_tunnel(leg, "small"), "connect", "--timeout", "1500ms", f"{tunnel}:{KUBELET_PORT}")
+            # So long a request that its first packet is as large as packets may be, and may not be split; the kubelet
+            # says no to it at once, since it wants TLS.
+            long = f"http://{tunnel}:{KUBELET_PORT}/{'x' * size}"
+            ask(of_tunnel(leg, "full"), "get", "--timeout", "1500ms", long)
+            ask(of_host(leg), "connect", "--timeout", "1500ms", address)
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ on it is not sure, and is never taken for evidence.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -124,9 +124,16 @@ class Ruleset:
     """A host's packet filter: its chains by (table, name)."""
 
     chains: dict[tuple[str, str], Chain] = field(default_factory=dict)
+    _known: dict[tuple[tuple[Hook, ...], Packet], list[Outcome]] = field(default_factory=dict, repr=False)
+    """What was found before: many checks send the same packet."""
 
-    def travel(self, hooks: Iterable[Hook], packet: Packet) -> list[Outcome]:
+    def travel(self, hooks: tuple[Hook, ...], packet: Packet) -> list[Outcome]:
         """Everything that may become of a packet that passes these hooks one after the other."""
+        if (hooks, packet) not in self._known:
+            self._known[hooks, packet] = self._travel(hooks, packet)
+        return self._known[hooks, packet]
+
+    def _travel(self, hooks: tuple[Hook, ...], packet: Packet) -> list[Outcome]:
         under_way = [Outcome(packet, "accept", True)]
         for hook in hooks:
             for chain in self._at(hook, packet):

@@ -9,12 +9,14 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from kubeup.checks.walk.ends import End, find_pod, find_service
-from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Api, Host, Object, Route
+from kubeup.checks.walk.reading import BRIDGE, TUNNEL, Api, Host, Object, Route
 from kubeup.checks.walk.rules import Hook, Outcome, Packet
 from kubeup.cluster import Cluster
 from kubeup.errors import WalkRefused
 
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+KUBELET_PORT = 10250
+"""What a node is asked for where nothing else is said: it answers there at all of its addresses, the tunnel's too."""
 VXLAN_PORT = 8472
 """flannel's, which is also what Linux takes where nothing is said."""
 VXLAN_HEADERS = 50
@@ -127,6 +129,8 @@ class Situation:
             containers = find_pod(self.api, self.target).spec["containers"]
             ports = [p for c in containers for p in c.get("ports", ()) if p.get("protocol", "TCP") == "TCP"]
             return int(ports[0]["containerPort"]) if ports else 0
+        if self.target.kind == "node" and not self.target.port:
+            return KUBELET_PORT
         return int(self.target.port or 0)
 
     @cached_property
@@ -438,6 +442,3 @@ def refuse_without_address(situation: Situation) -> None:
             raise WalkRefused(f"the pod {pod} has no node: {why}")
     if situation.client.kind in ("service", "nodeport"):
         raise WalkRefused(f"{situation.client.text!r} is no client: FROM is a node, a pod or an outside address")
-
-
-__all__ = ["SYSTEM", "Endpoint", "Leg", "Situation", "Stage", "refuse_without_address"]

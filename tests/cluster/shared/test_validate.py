@@ -43,6 +43,8 @@ def test_validate_finds_a_node_without_its_services_rules(cluster: Shared) -> No
     wrong = [line for line in done.err.splitlines() if "FAILED" in line]
     assert any("cluster-ip" in line and worker in line for line in wrong), done
     assert not any(cluster.workers[0] in line for line in wrong if "cluster-ip" in line), done
+    assert f"first broken link from {worker} to svc/" in done.err, done
+    assert "mend it:  systemctl restart kube-proxy" in done.err, done
     assert cluster.leftovers_of_validation() == []
 
 
@@ -56,6 +58,10 @@ def test_validate_finds_that_names_do_not_resolve(cluster: Shared) -> None:
     wrong = {result["name"]: result["detail"] for result in done.json() if not result["ok"]}
     assert set(wrong) == {"names-resolve"}, done
     assert "kubernetes.default does not resolve" in wrong["names-resolve"]
+    # And why: the walk says it, with what mends it.
+    assert "first broken link" in wrong["names-resolve"]
+    assert "coredns is scaled to 0" in wrong["names-resolve"]
+    assert "scale deployment coredns --replicas=2" in wrong["names-resolve"]
     assert cluster.leftovers_of_validation() == []
 
 

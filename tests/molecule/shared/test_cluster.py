@@ -57,19 +57,16 @@ def test_ports_are_listened_on(host: Any, is_master: bool) -> None:
 )
 def test_files_are_roots_and_have_their_modes(host: Any, path: str, mode: int) -> None:
     file = host.file(path)
-    assert file.exists
     assert (file.user, file.group) == ("root", "root")
     assert file.mode == mode
 
 
 def test_no_private_key_can_be_read_by_others(host: Any) -> None:
-    found = host.check_output(
-        "grep -rl 'PRIVATE KEY' /etc/kubernetes /etc/etcd /etc/flannel /var/lib/kubelet 2>/dev/null || true"
-    )
-    keys = found.splitlines()
-    assert keys
-    assert ("/etc/kubernetes/pki/ca.key" in keys) is is_master or not is_master
-    assert [path for path in keys if host.file(path).mode & 0o077] == []
+    folders = "/etc/kubernetes /etc/etcd /etc/flannel /var/lib/kubelet"
+    found = host.check_output(f"grep -rlZ 'PRIVATE KEY' {folders} 2>/dev/null | xargs -0 stat -c '%a %n'")
+    modes = {path: int(mode, 8) for mode, path in (line.split(" ", 1) for line in found.splitlines())}
+    assert "/etc/kubernetes/pki/kubelet.key" in modes
+    assert [path for path, mode in modes.items() if mode & 0o077] == []
 
 
 def test_programs_are_where_their_versions_say(host: Any) -> None:

@@ -432,3 +432,18 @@ def test_what_a_network_of_the_users_makes_on_a_node_is_not_taken_for_somebody_e
     own = {"routes": ((IPv4Network("172.16.1.0/24"), "cali0"),)}
     assert len(says(**own)) == 1
     assert says(("unit", "kubelet.service"), ("cluster", "demo"), **own) == []
+
+
+def test_nfs_is_refused_on_nodes_whose_kernel_lacks_it(world: Any) -> None:
+    volumes = [{"name": "a", "size": "1Gi"}]
+    nfs = {"addons": {"nfs": {"server": "files", "path": "/srv", "volumes": volumes}}}
+    assert network_problems(world, nfs, kernel_offers=frozenset({"nfs"})) == []
+    assert network_problems(world, nfs, "a i etcd", kernel_offers=frozenset()) == [
+        f"{name}: its kernel has no NFS client, which the addon nfs needs" for name in ("n1", "n2")
+    ]
+
+
+def test_the_registrys_port_is_free_on_its_node(world: Any) -> None:
+    registry = {"addons": {"registry": {"node": "n2"}}}
+    taken = network_problems(world, registry, listening=frozenset({22, 5000}))
+    assert taken == ["n2: port 5000 is taken, and kubeup-registry needs it"]

@@ -162,6 +162,13 @@ def test_the_example_with_several_masters_has_an_address_for_clients() -> None:
     assert api_endpoint(cluster) == "https://10.10.103.240:6443"
 
 
+def test_the_example_with_addons() -> None:
+    cluster = load(EXAMPLES / "addons.yaml", never)
+    assert cluster.addons.names == ("coredns", "metrics-server", "local-path", "nfs", "registry")
+    assert [node.name for node in cluster.registry_nodes] == ["worker-1"]
+    assert [entry.name for entry in cluster.addons.manifests] == ["namespace"]
+
+
 def test_the_example_that_takes_traffic_in() -> None:
     cluster = load(EXAMPLES / "services.yaml", never)
     assert cluster.addons.metallb
@@ -206,7 +213,7 @@ def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: 
 
 def test_every_example_is_tested() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {
-        *("demo", "etcd-hosts", "ha", "own-network", "services", "side-by-side")
+        *("addons", "demo", "etcd-hosts", "ha", "own-network", "services", "side-by-side")
     }
 
 

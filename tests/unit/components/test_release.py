@@ -161,6 +161,7 @@ def test_the_layout_covers_all_that_is_not_our_own() -> None:
         "approver",
         "pause",
         "probe",
+        "reach",
         "snapshots",
         "unpack",
     }

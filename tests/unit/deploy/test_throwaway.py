@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 
 from kubeup.deploy import throwaway
 from kubeup.deploy.throwaway import Wanted, run, wanted
-from kubeup.errors import InventoryError, KubeupError, LabError
+from kubeup.errors import ComponentError, InventoryError, KubeupError, LabError
 from kubeup.lab import Lab
 from kubeup.observer import Silent
 
@@ -58,6 +60,13 @@ def test_a_command_that_is_not_there_costs_no_cluster(story: list[str]) -> None:
     assert story == []
 
 
+def test_without_components_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBEUP_CACHE", str(tmp_path))
+    monkeypatch.setattr(throwaway, "bring_up", lambda *_, **__: pytest.fail("too late"))
+    with pytest.raises(ComponentError, match="kubeup components fetch"):
+        started("true")
+
+
 def test_a_cluster_that_does_not_come_up_goes_too(story: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> Lab:
         raise KubeupError("no")
@@ -84,6 +93,47 @@ def test_a_command_that_does_not_end_is_killed(story: list[str], monkeypatch: py
 
     assert started("sh", "-c", "trap '' TERM; while :; do sleep 0.05; done") == 128 + signal.SIGKILL
     assert story == ["up", "destroy"]
+
+
+UNDER_GEVENT = """
+from gevent import monkey; monkey.patch_all()
+import sys
+from pathlib import Path
+from kubeup.deploy import throwaway
+from kubeup.lab import Lab
+from kubeup.observer import Silent
+
+throwaway.bring_up = lambda name, *_, **__: Lab(name, (), Path())
+throwaway.destroy = lambda name: print("destroyed", flush=True)
+throwaway._tools = lambda kind: Path()
+script = "trap 'exit 5' TERM; echo begun; while :; do sleep 0.05; done"
+sys.exit(throwaway.run(["sh", "-c", script], throwaway.Wanted(["ai"]), Silent(), lambda line: None, lambda: None))
+"""
+
+
+def test_signals_reach_the_command_in_the_way_that_kubeup_runs() -> None:
+    """With gevent, whose loop is where this process waits."""
+    with subprocess.Popen([sys.executable, "-c", UNDER_GEVENT], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.read() == "destroyed\n"
+        assert process.wait(10) == 5
+
+
+def test_who_is_told_to_end_before_the_command_begins_only_cleans_up(
+    story: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throwaway, "bring_up", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        started("false")
+    assert story == ["destroy"]
+
+
+def test_a_name_that_cannot_be_is_refused_before_images_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throwaway, "ensure_engine", lambda **_: pytest.fail("that comes later"))
+    with pytest.raises(LabError, match="lower-case"):
+        throwaway.bring_up("No Name", Wanted(["ai"]), Silent(), quiet)
 
 
 def test_what_cannot_be_is_refused_before_a_host_is_made(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from kubeup.cluster import load
 from kubeup.errors import InventoryError, LabError
-from kubeup.lab.alike import alike
+from kubeup.lab.alike import alike, settings_of
 from kubeup.lab.inventory import LabNode, inventory_text
 
 INVENTORY = """
@@ -67,3 +67,15 @@ def test_more_hosts_than_a_lab_can_have_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(LabError, match="201 hosts"):
         alike(source)
+
+
+def test_addons_that_name_hosts_or_files_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n")
+    source = tmp_path / "cluster.yaml"
+    source.write_text(
+        "nodes: [10.10.103.250, 10.10.103.162]\nroles: [ai, i]\n"
+        "addons: {metrics-server: on, registry: {node: 10.10.103.162}, manifests: [own.yaml]}\n"
+    )
+    assert alike(source).settings == {"addons": {"metrics-server": "on"}}
+    assert alike(source).left_out == ["addons: registry", "addons: manifests"]
+    assert settings_of(source.read_text()) == {"addons": {"metrics-server": "on"}}

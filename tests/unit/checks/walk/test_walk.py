@@ -482,7 +482,7 @@ def target_port_name_unknown(r: Recorded) -> None:
             item["endpoints"] = []
 
 
-@fault("pod-not-ready", "its container probe is waiting: CrashLoopBackOff")
+@fault("pod-not-ready", "is not Ready: CrashLoopBackOff again")
 def pod_not_ready(r: Recorded) -> None:
     not_ready(r)
     for condition in r.node[THERE]["status"]["conditions"]:
@@ -507,6 +507,12 @@ def cable_pulled(r: Recorded) -> None:
     r.json(THERE, "links", lambda links: [
         {key: value for key, value in link.items() if key != "master"} if link["ifindex"] == index else link
         for link in links])  # fmt: skip
+
+
+@fault("pod-cable", "the cable of the pod default/web-")
+def cable_pulled_and_so_the_pod_is_not_ready(r: Recorded) -> None:
+    cable_pulled(r)
+    pod_not_ready(r)
 
 
 @fault("subnet-moved", "flannel's subnet on trace-3 is 172.16.77.0/24 by now")
@@ -617,6 +623,12 @@ def test_what_explains_is_in_the_table() -> None:
     checks = [check for hop in (*TRUNK, *LEG, *LAST) for check in hop.checks]
     known = {check.name for check in checks}
     assert {name for check in checks for name in check.explains} <= known
+
+
+def test_the_manual_has_every_check() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "trace.md").read_text()
+    for check in (check for hop in (*TRUNK, *LEG, *LAST) for check in hop.checks):
+        assert f"| `{check.name}` | {check.about} |" in text
 
 
 def test_recordings_hold_no_key() -> None:

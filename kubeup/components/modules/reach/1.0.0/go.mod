@@ -1,0 +1,3 @@
+module kubeup.invalid/reach
+
+go 1.24

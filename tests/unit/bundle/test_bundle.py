@@ -1,0 +1,203 @@
+"""Bundles: the same bytes for the same contents, and nothing of one that is not what was signed is used."""
+
+import errno
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeup.bundle import new_key, open_bundle
+from kubeup.bundle.archive import MANIFEST, SIGNATURE, private_key, write
+from kubeup.bundle.making import create, take_in
+from kubeup.bundle.sbom import modules
+from kubeup.components import Store, catalogue
+from kubeup.components.store import copy_from
+from kubeup.deploy.bundled import Fits, taken
+from kubeup.errors import BundleError, ComponentError
+
+WANTED = {"unpack": "1.0.0", "pause": "1.0.0"}
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> tuple[Path, Path]:
+    private, public = tmp_path / "bundle.key", tmp_path / "bundle.pub"
+    new_key(private, public)
+    return private, public
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A cache with two components whose programs are a line of text."""
+    made = Store(tmp_path / "cache")
+    for name, version in WANTED.items():
+        component = catalogue.get(name, version)
+        with made.providing(name, version, "amd64") as folder:
+            contents = {}
+            for artifact in component.artifacts:
+                (folder / artifact).write_text(f"{artifact} {version}\n" * 1000)
+                contents[artifact] = copy_from(folder / artifact)
+            made.put(name, version, "amd64", "recipe", contents, component.packing)
+    return made
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, store: Store, keys: tuple[Path, Path]) -> Path:
+    path = tmp_path / "site.kubeup"
+    packages = tmp_path / "packages" / "debian-12"
+    packages.mkdir(parents=True)
+    (packages / "haproxy_2.6_amd64.deb").write_text("a package")
+    create(path, "demo", WANTED, ["amd64"], store, keys[0], packages.parent)
+    return path
+
+
+def test_the_same_contents_are_the_same_bytes(
+    tmp_path: Path, bundle: Path, store: Store, keys: tuple[Path, Path]
+) -> None:
+    again = tmp_path / "again.kubeup"
+    create(again, "demo", WANTED, ["amd64"], store, keys[0], tmp_path / "packages")
+    assert again.read_bytes() == bundle.read_bytes()
+
+
+def test_an_empty_cache_is_filled_from_it(tmp_path: Path, bundle: Path, keys: tuple[Path, Path]) -> None:
+    other = Store(tmp_path / "other")
+    opened = open_bundle(bundle, keys[1])
+    assert take_in(opened, other) == 3
+    for name in ("kubeup-unpack", "pause", "image-pause"):
+        other.find(name, "1.0.0").verify()
+    assert other.holds("pause", "1.0.0", "amd64", "recipe")
+    assert take_in(opened, other) == 0  # what is there is not taken again
+
+
+def test_its_bill_of_materials_names_what_is_in_it(bundle: Path, keys: tuple[Path, Path]) -> None:
+    found = {name: content.read() for name, content in open_bundle(bundle, keys[1]).read()}
+    document = json.loads(found["sbom.spdx.json"])
+    assert document["spdxVersion"] == "SPDX-2.3"
+    names = {(package["name"], package.get("versionInfo")) for package in document["packages"]}
+    assert {("unpack", "1.0.0"), ("github.com/klauspost/compress", "v1.18.0"), ("haproxy_2.6_amd64.deb", None)} <= names
+    identities = [each["SPDXID"] for each in (*document["packages"], *document["files"])]
+    assert len(identities) == len(set(identities))
+    assert {each["fileName"].removeprefix("./") for each in document["files"]} == found.keys() - {"sbom.spdx.json"}
+
+
+def test_go_modules_are_read_from_go_mod() -> None:
+    pinned = dict(modules(catalogue.get("etcd")))
+    assert pinned["go.etcd.io/etcd/server/v3"] == "v3.6.8"
+    assert len(pinned) > 20
+
+
+def rewritten(path: Path, change: Any) -> Path:
+    """The bundle with its members (name, content) as ``change`` returns them."""
+    with tarfile.open(path) as tar:
+        members = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+    other = path.with_name("altered.kubeup")
+    with tarfile.open(other, "w") as tar:
+        for name, content in change(members):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return other
+
+
+def _byte(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [(n, c[:-1] + bytes([c[-1] ^ 1]) if n.startswith("blobs/") else c) for n, c in members]
+
+
+def _missing(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [(n, c) for n, c in members if not n.endswith(".deb")]
+
+
+def _more(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [*members, ("packages/debian-12/evil.deb", b"x")]
+
+
+def _manifest(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [(n, c.replace(b'"demo"', b'"Demo"') if n == MANIFEST else c) for n, c in members]
+
+
+def _unsigned(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [(n, c) for n, c in members if n != SIGNATURE]
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_byte, "was altered or is damaged: blobs/"),
+        (_missing, "haproxy_2.6_amd64.deb is missing"),
+        (_more, "evil.deb is not in its manifest"),
+        (_manifest, "was altered, or signed with another key"),
+        (_unsigned, "is not signed"),
+    ],
+)
+def test_an_altered_bundle_is_refused_and_leaves_the_cache_alone(
+    tmp_path: Path, bundle: Path, keys: tuple[Path, Path], change: Any, what: str
+) -> None:
+    other = Store(tmp_path / "other")
+    with pytest.raises(BundleError, match=what):
+        taken(rewritten(bundle, change), keys[1], other)
+    assert not (tmp_path / "other").exists()
+
+
+def test_one_that_was_cut_off_is_refused(tmp_path: Path, bundle: Path, keys: tuple[Path, Path]) -> None:
+    cut = tmp_path / "cut.kubeup"
+    cut.write_bytes(bundle.read_bytes()[:6000])
+    with pytest.raises(BundleError, match=r"cannot be read|missing|altered|not a bundle"):
+        taken(cut, keys[1], Store(tmp_path / "other"))
+
+
+def test_another_key_or_none_is_refused(tmp_path: Path, bundle: Path) -> None:
+    new_key(tmp_path / "k", tmp_path / "p")
+    with pytest.raises(BundleError, match="signed with another key"):
+        taken(bundle, tmp_path / "p", Store(tmp_path / "other"))
+    with pytest.raises(BundleError, match="whose signature"):
+        taken(bundle, None, Store(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar", b"x" * 20000])
+def test_what_is_no_bundle_is_told(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(BundleError, match="is not a bundle"):
+        open_bundle(path, None)
+    with pytest.raises(BundleError, match="there is no bundle"):
+        open_bundle(tmp_path / "gone", None)
+
+
+def test_one_for_another_architecture_is_refused(world: Any, bundle: Path, keys: tuple[Path, Path]) -> None:
+    class Reads:
+        readings = {"n1": type("R", (), {"facts": type("F", (), {"arch": "arm64"})})}  # noqa: RUF012
+
+    with pytest.raises(BundleError, match="is for amd64, and n1 is arm64"):
+        Fits(open_bundle(bundle, keys[1])).run(Reads())  # type: ignore[arg-type]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half(
+    tmp_path: Path, bundle: Path, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Store(tmp_path / "other")
+
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(BundleError, match=r"No space left.*\n.*free some space"):
+        take_in(open_bundle(bundle, keys[1]), other)
+    assert not [path for path in (tmp_path / "other").rglob("*") if path.is_file()]
+    with pytest.raises(BundleError, match="cannot be written"):
+        write(tmp_path / "new.kubeup", {}, {"a": b"b"}, private_key(keys[0]))
+    assert not list(tmp_path.glob("*new.kubeup*"))
+
+
+def test_what_the_cache_lacks_is_told(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+    with pytest.raises(ComponentError, match="run `kubeup components fetch`"):
+        create(tmp_path / "b", "demo", WANTED, ["amd64"], Store(tmp_path / "empty"), keys[0])
+
+
+def test_keys_are_never_overwritten_and_the_private_one_is_ones_own(tmp_path: Path, keys: tuple[Path, Path]) -> None:
+    assert keys[0].stat().st_mode & 0o777 == 0o600
+    with pytest.raises(BundleError, match="cannot be written"):
+        new_key(*keys)
+    with pytest.raises(BundleError, match="no key to sign with"):
+        private_key(keys[1])
