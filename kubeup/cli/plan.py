@@ -8,6 +8,7 @@ from typing import Any
 
 from kubeup.deploy.run import Run
 from kubeup.host.difference import Change, Item
+from kubeup.host.reading import Reading
 from kubeup.host.resources import File, Unit
 
 MARKS = {"add": "+", "change": "~", "restart": "↻", "remove": "-"}
@@ -26,7 +27,11 @@ def _text_of(item: Item) -> tuple[str, str] | None:
 def current_texts(run: Run) -> dict[str, dict[str, str]]:
     """What the files hold now that would change, by host and path. One command on each host that has any."""
     wanted = {
-        name: tuple(shown[0] for item in change.items if item.action == "change" and (shown := _text_of(item)))
+        name: tuple(
+            shown[0]
+            for item in change.items
+            if item.action == "change" and (shown := _text_of(item)) and not _secret(run.readings[name], shown[0])
+        )
         for name, change in run.changes.items()
     }
 
@@ -39,6 +44,12 @@ def current_texts(run: Run) -> dict[str, dict[str, str]]:
             raise value
         texts[name] = value
     return texts
+
+
+def _secret(reading: Reading, path: str) -> bool:
+    """Whether what lies there now is hidden from others: it may become a file that hides nothing."""
+    stat = reading.stats.get(path)
+    return stat is not None and not stat.mode & 0o004
 
 
 def as_text(changes: Mapping[str, Change], current: Mapping[str, Mapping[str, str]]) -> str:

@@ -309,7 +309,9 @@ def _labels(name: str, owner: str) -> list[str]:
 
 def _lab(name: str, owner: str) -> Lab:
     ids = docker_lines("ps", "--all", "--quiet", "--filter", f"label={LABEL}={name}")
-    labels = [each["Config"]["Labels"] for each in json.loads(docker("inspect", *ids))] if ids else []
+    # Unchecked: a host may go away in between, and the others are printed all the same.
+    found = json.loads(docker("inspect", *ids, check=False) or "[]") if ids else []
+    labels = [each["Config"]["Labels"] for each in found]
     nodes = [LabNode(of[f"{LABEL}.node"], of[f"{LABEL}.address"], of[f"{LABEL}.role"]) for of in labels]
     nodes.sort(key=lambda node: int(node.name.rpartition("-")[2]))
     return Lab(name, tuple(nodes), folder_of(name), owner)

@@ -6,7 +6,7 @@ from typing import Any
 
 from kubeup.cli.plan import as_data, as_text, current_texts
 from kubeup.host.difference import Change, Item
-from kubeup.host.reading import Entry
+from kubeup.host.reading import Entry, Stat
 from kubeup.host.resources import File, Secret, unit
 
 FILE = File("/etc/a.conf", "one\nnew\nthree\n")
@@ -75,6 +75,12 @@ def test_only_texts_that_change_are_read() -> None:
         read.append((*names, *contents))
         return {name: SimpleNamespace(texts=dict.fromkeys(contents, "now")) for name in names}
 
-    run: Any = SimpleNamespace(changes=CHANGES, session=SimpleNamespace(side_by_side=side_by_side, read=reading))
-    assert current_texts(run) == {"n1": {"/etc/a.conf": "now"}}
+    def run(mode: int) -> Any:
+        readings = {"n1": SimpleNamespace(stats={"/etc/a.conf": Stat(mode, "root:root", 1, 1, "regular file")})}
+        session = SimpleNamespace(side_by_side=side_by_side, read=reading)
+        return SimpleNamespace(changes=CHANGES, session=session, readings={**readings, "n2": SimpleNamespace(stats={})})
+
+    assert current_texts(run(0o600)) == {}  # it may hold a secret that what comes in its place does not
+    assert read == []
+    assert current_texts(run(0o644)) == {"n1": {"/etc/a.conf": "now"}}
     assert read == [("n1", "/etc/a.conf")]
