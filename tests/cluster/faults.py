@@ -310,8 +310,8 @@ class Way:
         values = {"NAME_SVC": "$(iptables -t nat -S KUBE-SERVICES 2>/dev/null | sed -n "
                   "'s/.*default.web:http cluster IP.* -j //p')"}  # fmt: skip
         for letter, node in (("C", self.client_node), ("P", self.pod_node)):
-            link = json.loads(self.cluster.on(node, "ip -4 -j addr show flannel.1"))[0]
-            tunnel = link["addr_info"][0]["local"]
+            link = json.loads(self.cluster.on(node, "ip -j addr show flannel.1"))[0]
+            tunnel = next(one["local"] for one in link["addr_info"] if one["family"] == "inet")
             values |= {letter: self.cluster.address(node), f"{letter}_TUN": tunnel, f"{letter}_NET": f"{tunnel}/24",
                        f"{letter}_MAC": link["address"]}  # fmt: skip
         values["POD"] = self._pod("web", self.pod_node)["status"]["podIP"]
