@@ -8,6 +8,7 @@ from .conftest import Shared
 CHECKS = (
     "nodes-ready",
     "services-run",
+    "addons",
     "classic",
     "pod-on-every-node",
     "pods-reach-pods",
