@@ -31,7 +31,10 @@ def test_scenario(engine: None, scenario: str) -> None:
 
     if done.code:
         pytest.fail(f"molecule: exit code {done.code}\n{done.text[-8000:]}", pytrace=False)
-    recaps = [int(changed) for changed in re.findall(r"changed=(\d+)", done.out)]
-    assert recaps, done
-    assert "Idempotence completed successfully" in done.text, done
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.text)
+    assert "idempotence: Executed: Successful" in text, text
+    recaps = [int(changed) for changed in re.findall(r" changed=(\d+)", text)]
+    converged, again = recaps[-3:-1]  # the last is of what destroys
+    assert converged > 0, text
+    assert again == 0, text
     assert not [lab.name for lab in labs() if lab.name.startswith(prefix)]
