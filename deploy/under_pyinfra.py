@@ -17,6 +17,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import PyinfraError
 
 from kubeup.cluster import load
+from kubeup.deploy.path import measure
 from kubeup.deploy.phases import Changing, Phase, Preflight
 from kubeup.deploy.run import Run
 from kubeup.errors import KubeupError
@@ -37,6 +38,7 @@ def declare(phases: Sequence[Phase], deploy_file: str) -> None:
     try:
         with _preparing:
             run = _run(pyinfra.host.data.get(INVENTORY))
+            measure(run)  # what is found out of the hosts must be known before any of them declares its changes
             _ = run.changes  # reads the hosts and makes the vault, which are then kept
             run.hold()  # pyinfra applies the changes by itself, past the session
         _declare(phases, run)

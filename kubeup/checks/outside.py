@@ -78,7 +78,11 @@ def _address(
                 "use an address that no host has: kubeup gives it to one of the nodes at a time",
             )
             return
+    # It may have moved since the hosts were read: to another of the nodes that have it to keep.
+    keepers = {mac for name in nodes if KEEPALIVED in readings[name].record for _, mac in readings[name].facts.macs}
     for owner in _owners(nodes[0], [virtual.address], session).values():
+        if owner in keepers:
+            continue
         yield Problem(
             nodes[0],
             f"{what} is already somebody's: {owner} answers for it in this host's network",

@@ -33,7 +33,7 @@ def ask_for_certificate(cluster: Shared, name: str, dns: str, address: str) -> N
 cd /tmp
 openssl req -new -newkey rsa:2048 -nodes -keyout k -subj "/O=system:nodes/CN=system:node:$2" \
     -addext "subjectAltName=DNS:$3,IP:$4" -out r 2>/dev/null
-kubectl --kubeconfig /etc/kubernetes/kubelet.conf create -f - <<END
+KUBECACHEDIR=/var/lib/kubeup/kubectl kubectl --kubeconfig /etc/kubernetes/kubelet.conf create -f - <<END
 apiVersion: certificates.k8s.io/v1
 kind: CertificateSigningRequest
 metadata: {name: $1}

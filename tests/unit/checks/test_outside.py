@@ -54,7 +54,8 @@ def found(
     readings, changes = {}, {}
     for node in cluster.nodes:
         more = (("eth0", IPv4Interface(f"{VIP}/32")),) if node.name == holds else ()
-        reading = Reading(world.host(node, addresses=(("eth0", IPv4Interface(f"{node.address}/24")), *more)))
+        macs = (("eth0", f"02:42:0a:4f:00:{node.name[1:]:>02}"),)
+        reading = Reading(world.host(node, addresses=(("eth0", IPv4Interface(f"{node.address}/24")), *more), macs=macs))
         if set_up:
             reading.record[KEEPALIVED] = Entry("want", "digest -", "absent")
         if announces:
@@ -96,8 +97,16 @@ def test_the_address_that_kubeup_set_up(world: Any, holds: str, changed: bool) -
     assert network.asked == []
 
 
+def test_the_address_may_move_while_it_is_looked_for(world: Any) -> None:
+    to_another_master = Network(owner="02:42:0a:4f:00:02")
+    assert found(world, to_another_master, {"address": VIP}, set_up=True, changed=True) == []
+    assert to_another_master.asked == ["n1"]
+    assert len(found(world, Network(owner="02:42:0a:4f:00:77"), {"address": VIP}, set_up=True, changed=True)) == 1
+    assert len(found(world, to_another_master, {"address": VIP})) == 1  # which has no keepalived of kubeup's
+
+
 def test_another_address_than_before_is_looked_at(world: Any) -> None:
-    assert found(world, Network(owner="02:42:0a:4f:00:01"), {"address": VIP}, set_up=True, changed=True)
+    assert found(world, Network(owner="02:42:0a:4f:00:77"), {"address": VIP}, set_up=True, changed=True)
 
 
 def test_a_balancer_whose_name_nobody_knows(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
