@@ -11,7 +11,7 @@ import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -23,6 +23,7 @@ from kubeup.deploy.run import Run
 from kubeup.errors import LabError
 from kubeup.host.session import Session
 from kubeup.lab import create, destroy, this_process
+from kubeup.lab.command import Say
 from kubeup.lab.image import ensure_image
 from kubeup.lab.prepared import known, made_of, prune, tag
 from kubeup.roles import base, containerd
@@ -35,8 +36,6 @@ ROLES = ("ai", "i")
 
 _TEMPLATES = ("base", "containerd")
 """What these roles place files from."""
-
-Say = Callable[[str], None]
 
 
 def ensure_prepared(versions: Mapping[str, str], say: Say) -> dict[str, str]:

@@ -21,7 +21,7 @@ import zstandard
 from kubeup.cluster import load
 from kubeup.cluster.document import parse_document
 from kubeup.cluster.inventory import check
-from kubeup.components import DEFAULT_VERSIONS, Store
+from kubeup.components import DEFAULT_VERSIONS, Store, architecture
 from kubeup.deploy.access import of_a_cluster_that_is_up
 from kubeup.deploy.phases import execute
 from kubeup.deploy.prepared import ensure_prepared
@@ -31,16 +31,13 @@ from kubeup.errors import LabError
 from kubeup.host.session import Session
 from kubeup.lab import Lab, LabNode, create, destroy, ensure_engine, sweep, this_process
 from kubeup.lab.alike import alike
+from kubeup.lab.command import Say
 from kubeup.lab.hosts import check_name
 from kubeup.lab.inventory import default_roles, inventory_text
 from kubeup.observer import Observer
 
-Say = Callable[[str], None]
-
 GRACE = 20
 """Seconds that a command may take to end when it is asked to, before it is killed."""
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -210,7 +207,7 @@ def _tools(kind: Wanted) -> Path:
     """A folder with the cluster's kubectl, unpacked from the component cache when it is first needed."""
     version = kind.versions.get("kubernetes", DEFAULT_VERSIONS["kubernetes"])
     store = Store()
-    artifact = store.find("kubectl", version, _ARCHITECTURES.get(platform.machine(), "amd64"))
+    artifact = store.find("kubectl", version, architecture(platform.machine()))
     folder = store.root / "tools" / artifact.sha256
     if not (folder / "kubectl").exists():
         folder.mkdir(parents=True, exist_ok=True)

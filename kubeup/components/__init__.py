@@ -13,6 +13,7 @@ from kubeup.components.catalogue import (
     Component,
     Image,
     Program,
+    architecture,
     image_reference,
 )
 from kubeup.components.fetch import Event, Provider, provide
@@ -29,6 +30,7 @@ __all__ = [
     "Program",
     "Provider",
     "Store",
+    "architecture",
     "image_reference",
     "provide",
 ]

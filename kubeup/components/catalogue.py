@@ -14,8 +14,9 @@ from kubeup.errors import ComponentError
 
 MODULES = Path(__file__).parent / "modules"
 
-# Everything kubeup builds or downloads is for Linux; these are the machines it can be for, in Go's words.
-ARCHITECTURES = ("amd64", "arm64")
+# Everything kubeup builds or downloads is for Linux; these are the machines it can be for: uname's word -> Go's.
+_BY_MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}
+ARCHITECTURES = tuple(_BY_MACHINE.values())
 
 # Images are imported on the hosts, never pulled: a reserved name cannot be mistaken for a registry's.
 IMAGE_REGISTRY = "kubeup.local"
@@ -320,6 +321,11 @@ DEFAULT_VERSIONS: dict[str, str] = {component.name: component.version for compon
 
 # What every cluster is made of, in those versions.
 REQUIRED_VERSIONS: dict[str, str] = {c.name: c.version for c in COMPONENTS if not c.optional}
+
+
+def architecture(machine: str) -> str:
+    """What Go calls a machine that uname calls so, e.g. "x86_64" -> "amd64". One that is not known stays as it is."""
+    return _BY_MACHINE.get(machine, machine)
 
 
 def get(name: str, version: str | None = None) -> Component:

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from kubeup.components.catalogue import Component
+from kubeup.components.catalogue import Component, architecture
 from kubeup.errors import ComponentError
 
 # What is missing -> the packages to install: on Debian and Ubuntu, on CentOS and Rocky.
@@ -24,8 +24,6 @@ _PACKAGES = {
     "pkg-config": ("pkg-config", "pkgconf-pkg-config"),
     "libseccomp": ("libseccomp-dev", "libseccomp-devel libseccomp-static"),
 }
-
-_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}  # uname's word -> Go's
 
 _LAST_LINES = 20  # of the build's output, in the error
 
@@ -77,7 +75,7 @@ def environment(component: Component, arch: str) -> dict[str, str]:
 
 def _need_tools(component: Component, arch: str) -> None:
     """Raise ComponentError with all that the build would miss, and where it comes from."""
-    host_arch = _MACHINES.get(platform.machine(), platform.machine())
+    host_arch = architecture(platform.machine())
     if component.cgo and arch != host_arch:
         raise ComponentError(
             f"{component.name} contains C code, so it cannot be built for {arch} on this {host_arch} machine\n"

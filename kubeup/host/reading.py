@@ -10,6 +10,7 @@ from ipaddress import IPv4Interface, IPv4Network
 
 from pyinfra.api import FactBase, StringCommand
 
+from kubeup.components import architecture
 from kubeup.host.facts import HostFacts
 from kubeup.host.shell import privileged
 
@@ -87,7 +88,7 @@ def parse(lines: Iterable[str]) -> Reading:
         os_like=tuple(fact["os_like"].split()),
         os_version=fact["os_version"],
         os_name=fact["os_name"],
-        arch={"x86_64": "amd64", "aarch64": "arm64"}.get(fact["arch"], fact["arch"]),
+        arch=architecture(fact["arch"]),
         kernel=fact["kernel"],
         hostname=fact["hostname"],
         cpus=int(fact["cpus"]),

@@ -8,7 +8,7 @@ from typing import Any
 
 from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.walk.checks import Fault
-from kubeup.checks.walk.ends import End, parse_end
+from kubeup.checks.walk.ends import End, find_service, parse_end
 from kubeup.checks.walk.hops import LAST, LEG, TRUNK, Check, Hop
 from kubeup.checks.walk.questions import ask_all
 from kubeup.checks.walk.reading import Api, read_api, read_hosts
@@ -130,8 +130,6 @@ def _namespaces(client: End, target: End) -> set[str]:
 
 def _with_namespace_of(target: End, api: Api, cluster: Cluster, session: Session) -> Api:
     """Read once more, with the namespace of the Service that has a NodePort: only now it is known."""
-    from kubeup.checks.walk.ends import find_service
-
     service, _ = find_service(api, target)
     more = {item.namespace for item in api.pods} | {service.namespace}
     return read_api(Kubectl(cluster, session), more)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeup.components import Component, Store, catalogue, provide, source
+from kubeup.components import Component, Store, architecture, catalogue, provide, source
 from kubeup.components.source import SourceProvider
 from kubeup.errors import ComponentError
 
@@ -95,7 +95,7 @@ def test_missing_go_says_what_to_install(store: Store, demo: Component, tools: C
 
 def test_missing_c_tools_are_told_together(demo: Component, tmp_path: Path, tools: Callable[..., Path]) -> None:
     tools(go=GO)
-    arch = source._MACHINES[platform.machine()]
+    arch = architecture(platform.machine())
     runc = replace(demo, cgo=True, libraries=("libseccomp",))
     with pytest.raises(ComponentError, match="gcc and pkg-config are not installed"):
         SourceProvider().provide(runc, arch, tmp_path, tmp_path / "log", lambda line: None)
