@@ -8,8 +8,6 @@ from ..faults import FAULTS, OUTSIDE, QUICK, Fault, Way
 from ..support import OK, USAGE
 from .conftest import Shared
 
-pytestmark = pytest.mark.slow  # until they have run on hosts; then the quick ones are for `make test`
-
 
 @pytest.fixture(scope="module")
 def way(cluster: Shared) -> Iterator[Way]:
