@@ -283,6 +283,8 @@ def _resource(resource: Resource, known: Mapping[str, str]) -> Iterator[str]:
             yield f"# ({TRUST} is kubeup's own note of whom the cluster trusts)"
         case File() if resource.content in known:
             yield f'install -D -m {resource.mode:04o} "{known[resource.content]}" {resource.path}'
+        case File() if not resource.mode & 0o004:
+            yield f"# ({resource.path}, mode {resource.mode:04o}, is not shown: it may hold a secret)"
         case File():
             yield from _text(resource.path, resource.content, resource.mode)
         case Cleanup() | Unit():

@@ -489,7 +489,7 @@ def lacks_its_network(cluster: Cluster, results: Sequence[CheckResult]) -> bool:
     )
 
 
-SWEEP = f"""
+SWEEP = f"""\
 kubectl delete nodes -l {STAND_IN} --wait=false --ignore-not-found >&2
 kubectl delete pods -A -l {STAND_IN} --force --grace-period=0 --wait=false --ignore-not-found >/dev/null 2>&1
 kubectl delete namespaces -l {LABEL} --wait=false --ignore-not-found >&2
@@ -523,13 +523,13 @@ def _objects(proof: Proof) -> Iterator[Callable[[], None]]:
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
         names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
     )
-    script = f"{SWEEP}\nkubectl apply --server-side --force-conflicts -f - >&2"
-    job = gevent.spawn(proof.kubectl.script, script, stdin=text)
+    apply = "kubectl apply --server-side --force-conflicts -f - >&2"
+    job = gevent.spawn(proof.kubectl.script, f"{SWEEP}{apply}", stdin=text)
 
     def wait() -> None:
         job.join()
         if not job.value or not job.value.ok:  # too early, perhaps, while the first checks still waited
-            proof.kubectl.checked(script, stdin=text)
+            proof.kubectl.checked(apply, stdin=text)  # without the sweep, which would take what there is of it away
 
     try:
         yield wait

@@ -300,13 +300,20 @@ def _take(imported: Imported, name: str, value: Value) -> None:
     if _computed(value.value):
         if name in KNOWN and (name, value.value) not in _AS_IT_COMES:
             imported.leave(
-                value.where, f"{name}={value.value}", "Ansible would compute or decrypt this; set it yourself"
+                value.where, f"{name}={_shown(name, value)}", "Ansible would compute or decrypt this; set it yourself"
             )
         return
     why = KNOWN[name](imported, value.value) if name in KNOWN else WHY.get(name, "no counterpart")
     if why:
-        shown = value.value if isinstance(value.value, str) else "…"
-        imported.leave(value.where, f"{name}={shown}", why)
+        imported.leave(value.where, f"{name}={_shown(name, value)}", why)
+
+
+def _shown(name: str, value: Value) -> str:
+    """A value for people's eyes, and for the logs that they may get into."""
+    return "…" if not isinstance(value.value, str) or _SECRET.search(name) else value.value
+
+
+_SECRET = re.compile("pass|secret|token|credential|key", re.IGNORECASE)
 
 
 _AS_IT_COMES = (("dns_domain", "{{ cluster_name }}"),)

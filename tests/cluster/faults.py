@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 
 from .support import FAILED, PROBE_IMAGE, Deployed, Done, eventually
 
-KUBECTL = "export KUBECONFIG=/etc/kubernetes/admin.conf"
+KUBECTL = "export KUBECONFIG=/etc/kubernetes/admin.conf KUBECACHEDIR=/run/test-kubectl"
 OUTSIDE = "203.0.113.9"
 
 

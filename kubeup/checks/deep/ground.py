@@ -68,7 +68,7 @@ class Pods:
     nodes: Sequence[str]
     _lock: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(1))
     _made: Mapping[str, str] | None = None
-    _failed: CheckFailed | None = None
+    _failed: CheckFailed | HostsFailed | None = None
 
     def on(self, ground: Ground) -> Mapping[str, str]:
         """Them, once they are ready. Raises CheckFailed."""
@@ -78,7 +78,7 @@ class Pods:
             if self._made is None:
                 try:
                     self._made = self._make(ground)
-                except CheckFailed as failed:
+                except (CheckFailed, HostsFailed) as failed:
                     self._failed = failed
                     raise
         return self._made

@@ -160,7 +160,8 @@ def _address(text: str) -> IPv4Address:
 def _network(address: Callable[[Packet], str]) -> Callable[[str], Callable[[Packet], bool | None]]:
     def make(text: str) -> Callable[[Packet], bool | None]:
         network = IPv4Network(text, strict=False)
-        return lambda packet: _address(address(packet)) in network
+        # A pod that has no address yet sends nothing that could be judged.
+        return lambda packet: _address(address(packet)) in network if address(packet) else None
 
     return make
 

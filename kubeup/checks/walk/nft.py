@@ -16,7 +16,6 @@ from kubeup.checks.walk.rules import (
     Step,
     Verdict,
     by_chance,
-    change,
     say,
     to_one_of,
     when,
@@ -29,6 +28,10 @@ FAMILIES = ("ip", "inet", "netdev")
 
 class _Unknown(Exception):
     """Something that cannot be judged from outside."""
+
+
+_CANNOT_TELL = (_Unknown, TypeError, KeyError, ValueError)
+"""What comes of a match that is of a kind not known here, or about another kind of packet."""
 
 
 def chains_of(documents: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Chain]:
@@ -96,7 +99,7 @@ def _step(statement: dict[str, Any] | str, sets: dict[str, Any]) -> Step | None:
         case "masquerade" | "snat":
             return MASQUERADE
         case "mangle" if body["key"] == {"meta": {"key": "mark"}}:
-            return change(lambda packet: replace(packet, mark=int(_value(body["value"], packet)) & 0xFFFFFFFF))
+            return _mark(body["value"])
         case "counter" | "log" | "mangle" | "notrack" | "comment" | "set" | "ct helper" | "flow":
             return None
         case _:  # limit, xt, quota, ...
@@ -117,8 +120,18 @@ def _judge(body: dict[str, Any], packet: Packet, sets: dict[str, Any]) -> bool |
         else:
             found = any(_matches(left, element) for element in _elements(right, sets))
         return found is not (operator == "!=")
-    except (_Unknown, TypeError, KeyError):
+    except _CANNOT_TELL:
         return None
+
+
+def _mark(value: Any) -> Step:
+    def step(packet: Packet) -> list[tuple[Packet, Verdict | None, bool]]:
+        try:
+            return [(replace(packet, mark=int(_value(value, packet)) & 0xFFFFFFFF), None, True)]
+        except _CANNOT_TELL:
+            return [(packet, None, False)]
+
+    return step
 
 
 def _elements(right: Any, sets: dict[str, Any]) -> list[Any]:
@@ -211,7 +224,7 @@ def _vmap(body: dict[str, Any], sets: dict[str, Any]) -> Step:
             for wanted, verdict in pairs:
                 if _matches(value, wanted):
                     return [(packet, _verdict(verdict), True)]
-        except _Unknown:
+        except _CANNOT_TELL:
             unsure: list[tuple[Packet, Verdict | None, bool]] = [(packet, _verdict(v), False) for _, v in pairs]
             return [*unsure, (packet, MISS, True)]
         return [(packet, None, True)]

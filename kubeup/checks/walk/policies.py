@@ -47,6 +47,8 @@ def _is_port(port: Mapping[str, Any], leg: Leg) -> bool:
 
 def _is_peer(peer: Mapping[str, Any], situation: Situation, leg: Leg) -> bool:
     if block := peer.get("ipBlock"):
+        if not situation.source:
+            return False
         address = IPv4Address(situation.source)
         without = any(address in IPv4Network(cidr) for cidr in block.get("except") or () if ":" not in cidr)
         return ":" not in block["cidr"] and address in IPv4Network(block["cidr"], strict=False) and not without

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,13 @@ def test_it_is_a_shell_script_with_everything_in_it(world: Any, roles: str) -> N
 
 def test_no_secret_and_no_certificate_is_shown(world: Any) -> None:
     assert not re.search("PRIVATE KEY-|BEGIN CERT|BEGIN PUB", explain(world.cluster("ai ai ai")))
+
+
+def test_no_secret_of_a_manifest_is_shown(world: Any, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {a: hunter2}\n")
+    text = explain(world.cluster("ai", addons={"manifests": [str(tmp_path / "own.yaml")]}))
+    assert "hunter2" not in text
+    assert "own.yaml, mode 0600, is not shown" in text
 
 
 def test_etcd_comes_before_what_needs_it(world: Any) -> None:

@@ -145,6 +145,17 @@ def test_kubespray_in_yaml(tmp_path: Path) -> None:
     assert "dns_domain" not in left
 
 
+def test_secrets_of_kubespray_are_not_shown(tmp_path: Path) -> None:
+    spray(tmp_path)
+    extra = "grafana_admin_password: hunter2\nregistry_token: hunter3\nmetallb_speaker_enabled: 'yes please'\n"
+    (tmp_path / "group_vars" / "k8s_cluster" / "addons.yml").write_text(extra)
+    told = names(read(tmp_path))
+    assert "grafana_admin_password=…" in told
+    assert "registry_token=…" in told
+    assert "yes please" in told
+    assert "hunter" not in told
+
+
 def test_kubespray_in_ini(tmp_path: Path) -> None:
     (tmp_path / "inventory.ini").write_text(
         "[all:vars]\nansible_user = vcap\n\n"

@@ -1,8 +1,10 @@
 """Packets through rules, as the kernel takes them."""
 
+from typing import Any
+
 import pytest
 
-from kubeup.checks.walk import iptables
+from kubeup.checks.walk import iptables, nft
 from kubeup.checks.walk.rules import Outcome, Packet, Ruleset
 
 PACKET = Packet("10.0.0.9", "192.168.3.5", "tcp", 80, came_in="cni0")
@@ -103,3 +105,32 @@ COMMIT
     [outcome] = ruleset(text).travel(("forward",), PACKET)
     assert outcome.lost
     assert "-A FORWARD -j DROP" in outcome.words
+
+
+def nftables(*expressions: dict[str, Any]) -> Ruleset:
+    """A table with one chain that takes packets to be forwarded, each expression a rule before one that drops."""
+    own = {"family": "inet", "table": "own", "chain": "forward"}
+    chain = {"family": "inet", "table": "own", "name": "forward", "hook": "forward", "type": "filter", "prio": 0}
+    drop = {**own, "handle": 9, "expr": [{"drop": None}]}
+    rules = [{**own, "handle": number, "expr": [one]} for number, one in enumerate(expressions)]
+    return Ruleset(nft.chains_of([{"nftables": [{"chain": chain}, *({"rule": rule} for rule in [*rules, drop])]}]))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        {"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"ct": {"key": "mark"}}}},
+        {"mangle": {"key": {"meta": {"key": "mark"}}, "value": "somewhere"}},
+        {"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": {"ct": {"key": "mark"}}}},
+        {"match": {"op": "==", "left": {"payload": {"protocol": "ip", "field": "daddr"}}, "right": "not-an-address"}},
+        {"vmap": {"key": {"ct": {"key": "mark"}}, "data": {"set": [["x", {"accept": None}]]}}},
+    ],
+)
+def test_what_the_walk_does_not_know_is_passed_by(expression: dict[str, Any]) -> None:
+    assert {o.verdict for o in nftables(expression).travel(("forward",), PACKET) if o.sure} <= {"drop"}
+
+
+def test_a_pod_without_an_address_matches_no_network() -> None:
+    text = "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 10.0.0.0/8 -j DROP\nCOMMIT\n"
+    without = Packet("", "192.168.3.5", "tcp", 80)
+    assert all(not (o.lost and o.sure) for o in ruleset(text).travel(("forward",), without))
