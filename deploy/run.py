@@ -174,6 +174,11 @@ class Run:
         """What runs: node -> program or image -> (component, version)."""
         return {name: versions_in_use(reading.links) for name, reading in self.readings.items()}
 
+    def look_again(self) -> None:
+        """Forget what follows from what is desired: facts of the hosts, or whom the cluster trusts, are others now."""
+        for name in ("changes", "state"):
+            self.__dict__.pop(name, None)
+
     def in_versions(self, versions: Versions) -> Run:
         """A Run of the same job that wants other versions."""
         other = replace(self, cluster=self.cluster.model_copy(update={"versions": versions}))

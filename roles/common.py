@@ -119,8 +119,8 @@ def certificate(
     return Certificate(f"{stem}.crt", f"{stem}.key", spec, fingerprint)
 
 
-INGRESS_PORT = 80
-"""Where ingress is asked on its nodes, to know whether it works there."""
+INGRESS_PORTS = (80, 443)
+"""Where ingress takes HTTP and HTTPS in on its nodes. It is asked at the first, to know whether it works there."""
 
 BALANCER_PORT = 6444
 """Where each node's own balancer listens, on loopback; see the role balancer."""
