@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.names import look_up
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, new_hosts, preflight
 from kubeup.checks.reach import Reached, reach
+from kubeup.checks.runtime import Runtimes, ask_runtimes
 from kubeup.checks.sources import preflight_proxy
 from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
@@ -71,6 +73,9 @@ class Preflight:
         preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         _refuse_expired(run)
         if new := new_hosts(run.readings, run.changes):
+            problems = [*look_up(run.cluster, run.readings, run.session, new), *runtimes(run, new).problems]
+            if problems:
+                raise PreflightError(problems)
             preflight_reach(run, new)
             preflight_proxy(run.cluster, run.session, new)
         preflight_outside(run.cluster, run.readings, run.changes, run.session)
@@ -79,6 +84,16 @@ class Preflight:
             existing_etcd(run.cluster, run.session, new)
         if not run.restoring:  # which gives them data, whatever has become of theirs
             check_members(run)
+
+
+def runtimes(run: Run, names: Collection[str]) -> Runtimes:
+    """Ask the container runtimes that the user runs on these hosts. Raises HostsFailed."""
+    cluster, version = run.cluster, run.cluster.versions.cri_tools
+    theirs = [
+        name for name in names if cluster.runtime_socket(cluster.node(name)) and cluster.node(name) in cluster.nodes
+    ]
+    crictl = {name: run.vault.artifact("crictl", version, name) for name in theirs}
+    return ask_runtimes(cluster, run.session, crictl, new_hosts(run.readings, run.changes))
 
 
 def preflight_reach(run: Run, new: Collection[str]) -> Reached:

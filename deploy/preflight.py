@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kubeup.checks.names import look_up
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import preflight
 from kubeup.checks.reach import Reached, reach
 from kubeup.checks.sources import preflight_proxy
-from kubeup.deploy.phases import REACH
+from kubeup.deploy.phases import REACH, runtimes
 from kubeup.deploy.run import Run
 from kubeup.errors import PreflightError, Problem
 
@@ -34,6 +35,7 @@ class Examined:
         for name, host in self.hosts.items():
             more = [f"etcd's log {host['fsync_ms']:.1f} ms"] if "fsync_ms" in host else []
             more += [f"firewall {host['firewall']}"] if host["firewall"] else []
+            more += [host["runtime"]] if "runtime" in host else []
             facts = [host["os"], host["arch"], f"Linux {host['kernel']}", f"cgroup v{host['cgroup']}"]
             facts += [f"{host['cpus']} CPUs", f"{host['memory_mib'] / 1024:.1f} GiB", *more]
             lines.append(f"{name:<{width}}  {', '.join(facts)}")
@@ -59,6 +61,9 @@ def examine(run: Run) -> Examined:
     except PreflightError as error:
         problems += error.problems
     everybody = [node.name for node in run.nodes]
+    problems += look_up(run.cluster, run.readings, run.session, everybody)
+    asked = runtimes(run, everybody)
+    problems += asked.problems
     reached = reach(
         run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, everybody
     )
@@ -76,5 +81,6 @@ def examine(run: Run) -> Examined:
             "selinux": facts.selinux,
             "time_service": facts.time_service,
             **({"fsync_ms": reached.fsync[name]} if name in reached.fsync else {}),
+            **({"runtime": asked.found[name]} if name in asked.found else {}),
         }
     return Examined(hosts, (*problems, *reached.problems), reached)
