@@ -9,7 +9,7 @@ from pathlib import Path
 from kubeup.cluster import load
 from kubeup.cluster.editing import Edited, NewNode, same_host, with_nodes
 from kubeup.deploy import up
-from kubeup.deploy.leaving import affected, reach, tell_left_out
+from kubeup.deploy.leaving import reach_affected, tell_left_out
 from kubeup.deploy.phases import Phase, execute
 from kubeup.deploy.run import Run
 from kubeup.errors import InventoryError, Problem
@@ -62,16 +62,9 @@ def edit(path: Path, nodes: Sequence[NewNode]) -> tuple[Edited, list[str]]:
 def add_nodes(edited: Edited, names: Sequence[str], session: Session, job: str) -> Run:
     """Bring the nodes of these names into the cluster. ``session`` is on the edited cluster, and connects here.
 
-    Only they are spoken to, the masters, and where one of them is a master, all that list the masters. And all others,
-    where hosts have firewalls, which are opened for each host by its address.
+    Only they are spoken to, and those others that have to know (see affected).
     """
-    scope = affected(edited.cluster, [node for node in edited.cluster.hosts if node.name in names])
-    left_out = reach(session, scope, needed=names)
-    run = Run(edited.cluster, session, scope=frozenset(scope) - left_out.keys(), alone=True, job=job)
-    if any(reading.facts.firewall for reading in run.readings.values()):
-        scope = [node.name for node in edited.cluster.hosts]
-        left_out = reach(session, scope, needed=names)
-        run = Run(edited.cluster, session, scope=frozenset(scope) - left_out.keys(), alone=True, job=job)
+    run, left_out = reach_affected(edited.cluster, session, names, job)
     execute(phases(edited), run)
     tell_left_out(session, list(left_out))
     return run

@@ -21,12 +21,15 @@ GRACEFUL = ("keepalived.service", "kube-apiserver.service")
 """What is stopped before a master's host is cleaned, so that its clients are told: the rest is killed there."""
 
 
-def affected(cluster: Cluster, nodes: Sequence[Node]) -> list[str]:
+def affected(cluster: Cluster, nodes: Sequence[Node], *, firewalls: bool = False) -> list[str]:
     """The hosts of a cluster that have to know when these nodes come or go: they themselves, the masters, and more.
 
     All nodes, where one of them is a master: each node lists the masters, to reach the API through any of them. Those
-    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is.
+    among which ingress' address moves, where one of them is among these. The hosts of etcd, where a member is. And all
+    hosts, where there are ``firewalls``, which are opened for each host by its address.
     """
+    if firewalls:
+        return [host.name for host in cluster.hosts]
     member = any(node in cluster.members or node.is_master or node.role is Role.ETCD for node in nodes)
     listed = any(node.is_master for node in nodes) or (member and cluster.leases_in_etcd)
     names = {node.name for node in nodes}
@@ -53,6 +56,26 @@ def reach(session: Session, names: Sequence[str], *, needed: Sequence[str] = ())
     if any(each.host in needed for each in failures):
         raise HostsFailed("connecting", failures)
     return {each.host: each.output for each in failures}
+
+
+def reach_affected(cluster: Cluster, session: Session, names: Sequence[str], job: str) -> tuple[Run, dict[str, str]]:
+    """Connect to the hosts that have to know when these come: a Run on them, and those that cannot be reached, and why.
+
+    Raises HostsFailed when one of these themselves cannot be reached.
+    """
+    nodes = [node for node in cluster.hosts if node.name in names]
+
+    def on(scope: list[str]) -> tuple[Run, dict[str, str]]:
+        away = reach(session, scope, needed=names)
+        return Run(cluster, session, scope=frozenset(scope) - away.keys(), alone=True, job=job), away
+
+    run, away = on(affected(cluster, nodes))
+    return on(affected(cluster, nodes, firewalls=True)) if has_firewalls(run) else (run, away)
+
+
+def has_firewalls(run: Run) -> bool:
+    """Whether a firewall runs on one of the hosts that were read."""
+    return any(reading.facts.firewall for reading in run.readings.values())
 
 
 def tell_left_out(session: Session, left_out: Sequence[str]) -> None:

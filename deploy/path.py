@@ -30,14 +30,15 @@ def measure(run: Run) -> None:
     """Find out how large packets between the nodes may be, where it is not known of one that is looked at, or anew.
 
     It becomes a fact of the hosts, and what they hold follows from it; the hosts themselves are not changed. Nothing is
-    done where the inventory says the size, or there is no flannel. With `--deep` all is measured anew.
+    done where the inventory says the size, where there is no flannel, or where no host says what its link takes. With
+    `--deep` all is measured anew.
     """
     cluster = run.cluster
     nodes = [node for node in run.nodes if node in cluster.nodes]
     facts = {node.name: run.readings[node.name].facts for node in nodes}
     own = {node.name: mtu for node in nodes if (mtu := facts[node.name].mtu_of(node.address))}
     known = all(facts[name].path_mtu for name in own) and not run.deep
-    if cluster.cni == "none" or cluster.flannel.mtu or known or len(cluster.nodes) == 1:
+    if cluster.cni == "none" or cluster.flannel.mtu or not own or known or len(cluster.nodes) == 1:
         return
     # Where the two ends of a link take different sizes, nobody tells them.
     smallest = min(own.values())
@@ -51,4 +52,4 @@ def measure(run: Run) -> None:
         told = [int(line) for line in answer.stdout.split() if line.isdigit()] if isinstance(answer, Output) else []
         path_mtu = min([smallest, *told])
         run.readings[name].facts = replace(facts[name], path_mtu=path_mtu)
-    run.__dict__.pop("changes", None)
+    run.look_again()

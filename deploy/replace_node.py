@@ -16,8 +16,10 @@ from kubeup.deploy.leaving import (
     Forget,
     Quorum,
     affected,
+    has_firewalls,
     leaving,
     reach,
+    reach_affected,
     refuse_living,
     tell_left_out,
     without,
@@ -93,8 +95,9 @@ class Replacement:
             one = name != new and self.old is not None
             arriving = stack.enter_context(connect(self.both if one else after))
             parting = arriving if one or self.old is None else stack.enter_context(connect(self.cluster))
-            scope = affected(after, [self.new])
-            away = reach(arriving, scope, needed=[new])
+            fit, away = reach_affected(after, arriving, [new], job)
+            firewalls = has_firewalls(fit)
+            scope = affected(after, [self.new], firewalls=firewalls)
 
             def on_new(cluster: Cluster, names: Sequence[str], *, held: bool = False) -> Run:
                 return Run(cluster, arriving, scope=frozenset(names) - away.keys(), alone=True, held=held, job=job)
@@ -102,7 +105,7 @@ class Replacement:
             held = False
             if self.old is not None:
                 # Before the old one goes: is the new host fit?
-                Preflight().run(on_new(after, scope))
+                Preflight().run(fit)
                 core = [node.name for node in (*self.cluster.masters, *self.cluster.members)]
                 away_of_old = reach(parting, [*core, name])
                 dead = {name: away_of_old[name]} if name in away_of_old else {}
@@ -118,7 +121,8 @@ class Replacement:
                 execute([Belongs([name])], first)
                 first.hold()
                 if new != name and not dead:
-                    execute(up.PHASES[:-1], on_new(self.both, affected(self.both, [self.new]), held=True))
+                    scope_of_both = affected(self.both, [self.new], firewalls=firewalls)
+                    execute(up.PHASES[:-1], on_new(self.both, scope_of_both, held=True))
                     execute(self.parting(False, timeout, force), on_old(self.both, held=True))
                 else:
                     execute(self.parting(bool(dead), timeout, force), on_old(self.cluster, held=True))

@@ -86,8 +86,7 @@ def _replace_expired(run: Run, expired: Sequence[str]) -> str:
 
 def _decided(run: Run) -> Run:
     """The run, now that what is trusted is another: what differs is looked at anew."""
-    run.__dict__.pop("changes", None)
-    run.__dict__.pop("state", None)
+    run.look_again()
     return run
 
 

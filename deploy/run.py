@@ -38,6 +38,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     registry,
+    runtime,
     scheduler,
     snapshots,
     sources,
@@ -52,6 +53,7 @@ ROLES: tuple[Role, ...] = (
     base,
     firewall,
     containerd,
+    runtime,
     etcd,
     snapshots,
     etcd_client,
@@ -171,6 +173,11 @@ class Run:
     def running(self) -> dict[str, dict[str, tuple[str, str]]]:
         """What runs: node -> program or image -> (component, version)."""
         return {name: versions_in_use(reading.links) for name, reading in self.readings.items()}
+
+    def look_again(self) -> None:
+        """Forget what follows from what is desired: facts of the hosts, or whom the cluster trusts, are others now."""
+        for name in ("changes", "state"):
+            self.__dict__.pop(name, None)
 
     def in_versions(self, versions: Versions) -> Run:
         """A Run of the same job that wants other versions."""

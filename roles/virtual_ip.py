@@ -10,7 +10,7 @@ from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Package, Resource, unit
 from kubeup.roles.balancer import health_check
-from kubeup.roles.common import BIN, INGRESS_PORT, NODE_CA, ROOT, Where, api_url, authority
+from kubeup.roles.common import BIN, INGRESS_PORTS, NODE_CA, ROOT, Where, api_url, authority
 from kubeup.templates import render
 
 WHERE: Where = "nodes"
@@ -50,7 +50,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
 def _check(address: VirtualAddress, cluster: Cluster, node: Node, trust: Trust) -> tuple[File, *tuple[Resource, ...]]:
     """The script that says whether this node may have the address, and what it needs."""
     if address.name == "ingress":
-        script = render("virtual_ip/ingress-ready.sh.j2", bin=BIN, at=f"{node.address}:{INGRESS_PORT}")
+        script = render("virtual_ip/ingress-ready.sh.j2", bin=BIN, at=f"{node.address}:{INGRESS_PORTS[0]}")
         return (File(f"{ROOT}/lib/ingress-ready", script, mode=0o755),)
     certificate = health_check("/etc/keepalived/kubeup", trust)
     script = render(

@@ -24,8 +24,9 @@ VXLAN_PORT = 8472
 SLOWEST_FSYNC = 100.0
 """Milliseconds: etcd's heartbeat interval. A log that takes longer to write loses its leader again and again."""
 
-LASTS = 20
-"""Seconds after which what listens is gone, also when nobody takes it away."""
+LASTS = 120
+"""Seconds after which what listens is gone at the latest. Until then the slowest link must have carried the program to
+the last host, and that host must have asked."""
 
 _START = files("kubeup.checks").joinpath("reach.sh").read_text()
 _ASK = 'folder=$1 payload=$2; shift 2; "$folder/reach" ask --payload "$payload" "$@"'
@@ -116,10 +117,15 @@ def reach(
         node = cluster.node(name)
         fsync = "/var/lib" if name in members and name in new else ""
         arguments = (f"{LASTS}s", str(node.address), fsync, *listening[name])
-        return session.stream(name, _START, *arguments, source=_bytes(program(name)))
+        output = session.stream(name, _START, *arguments, source=_bytes(program(name)))
+        told = _told(output)
+        if told.keys() >= {"process", "folder"}:  # it may have begun although the rest has failed
+            begun[name] = told
+        return output
 
-    begun = {name: _told(output) for name, output in _all(session, names, begin).items()}
+    begun: dict[str, dict[str, str]] = {}
     try:
+        _all(session, names, begin)
         skipped = {(name, port) for name, told in begun.items() for port in told["listening"].split()}
         asked = {
             name: [

@@ -1,6 +1,10 @@
 """Which ways between hosts a cluster needs, and what is told of those that are closed."""
 
+import gzip
 import json
+import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +12,9 @@ from typing import Any
 
 import pytest
 
+import kubeup.checks.reach
 from kubeup.checks.reach import Way, reach, ways
+from kubeup.errors import HostsFailed
 from kubeup.host.reading import Reading
 from kubeup.host.session import Output
 
@@ -137,6 +143,53 @@ def test_the_ends_are_told_even_when_asking_fails(world: Any, program: Path) -> 
     with pytest.raises(ValueError, match="Expecting value"):
         tried(world, program, session)
     assert session.ended == ["n1", "n2", "n3"]
+
+
+def test_those_that_have_begun_end_when_others_do_not_begin(world: Any, program: Path) -> None:
+    session = FakeSession({})
+    stream = session.stream
+
+    def some(name: str, *arguments: str, source: Iterator[bytes]) -> Output:
+        output = stream(name, *arguments, source=source)
+        return {"n2": Output("", "no space left on device", 1), "n3": replace(output, exit_code=1)}.get(name, output)
+
+    session.stream = some  # type: ignore[method-assign]
+    with pytest.raises(HostsFailed, match="no space left on device"):
+        tried(world, program, session)
+    assert session.ended == ["n1", "n3"]
+
+
+START = Path(kubeup.checks.reach.__file__).with_name("reach.sh").read_text()
+PROGRAM = """#!/bin/sh
+[ "$1" = listen ] || exit 1
+folder=$7
+end() { rm -rf "$folder"; exit; }
+trap end TERM
+echo listening
+for i in $(seq 100); do sleep 0.1; done
+end
+"""
+
+
+def test_what_listens_ends_with_the_connection(tmp_path: Path) -> None:
+    connection = tmp_path / "sshd"
+    shutil.copy(shutil.which("sh") or "", connection)
+    script = START.replace("/var/lib/", f"{tmp_path}/")
+    command = [connection, "-c", 'sh -c "$1" sh 10s 127.0.0.1 "" tcp:1; exec 1>&-; sleep 10', "sshd", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as session:
+        assert session.stdin
+        assert session.stdout
+        session.stdin.write(gzip.compress(PROGRAM.encode()))
+        session.stdin.close()
+        told = dict(line.split(" ", 1) for line in session.stdout.read().decode().splitlines() if " " in line)
+        folder = Path(told["folder"])
+        assert (folder / "reach").exists()
+        session.kill()
+    for _ in range(40):
+        if not folder.exists():
+            return
+        time.sleep(0.1)
+    pytest.fail("it still listens")
 
 
 def test_a_way_is_written_as_it_is_asked() -> None:

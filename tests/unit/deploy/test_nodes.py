@@ -11,8 +11,8 @@ import pytest
 from kubeup.cluster import load
 from kubeup.cluster.editing import Edited, NewNode
 from kubeup.cluster.model import Role
-from kubeup.deploy import leaving, remove_node, replace_node, up
-from kubeup.deploy.add_node import Inventory, edit, phases
+from kubeup.deploy import add_node, leaving, remove_node, replace_node, up
+from kubeup.deploy.add_node import Inventory, add_nodes, edit, phases
 from kubeup.deploy.leaving import Belongs, Quorum, affected, member_of, without
 from kubeup.deploy.members import Peer
 from kubeup.deploy.remove_node import Removal
@@ -251,17 +251,25 @@ def test_a_replaced_host_of_etcd_is_one(inventory: Any) -> None:
 
 
 class Story:
-    """What jobs do, in order: phases by title, and the writing of the inventory. Those ``dead`` cannot be reached."""
+    """What jobs do, in order: phases by title, and the writing of the inventory. Those ``dead`` cannot be reached.
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, dead: Sequence[str] = ()) -> None:
+    ``firewall``: the hosts on which one runs, by name.
+    """
+
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, dead: Sequence[str] = (), firewall: Sequence[str] = (), facts: Any = None
+    ) -> None:
+        self.firewall, self.facts = firewall, facts
         self.told: list[str] = []
         self.scopes: list[set[str]] = []
         self.masters: list[list[str]] = []
         self.dead = dead
         for module in (remove_node, replace_node):
-            monkeypatch.setattr(module, "execute", self.execute)
-            monkeypatch.setattr(module, "reach", self.reach)
             monkeypatch.setattr(module, "refuse_living", lambda *_: None)
+        for module in (remove_node, replace_node, leaving):
+            monkeypatch.setattr(module, "reach", self.reach)
+        for module in (remove_node, replace_node, add_node):
+            monkeypatch.setattr(module, "execute", self.execute)
             monkeypatch.setattr(module, "tell_left_out", lambda *_: None)
         monkeypatch.setattr(replace_node.Preflight, "run", lambda *_: self.told.append("look"))
         monkeypatch.setattr(Edited, "write", lambda _: self.told.append("write"))
@@ -289,6 +297,14 @@ class Story:
 
             def close(self) -> None:
                 story.told.append("close")
+
+            def read(self, names: Sequence[str] | None, **_: Any) -> dict[str, Reading]:
+                names = names or [host.name for host in cluster.hosts]
+                return {
+                    name: Reading(replace(story.facts, firewall="ufw" if name in story.firewall else ""))
+                    for name in names
+                    if story.facts
+                }
 
         return Sessions()
 
@@ -342,3 +358,25 @@ def test_a_dead_one_goes_first_whatever_the_name(inventory: Any, monkeypatch: py
     story.order("look", "dead n2", "Quorum", "Members n2", "write", "Nodes", "Objects n2", "Validation")
     assert "Nodes" not in story.told[: story.told.index("write")]
     assert "Host n2" not in story.told
+
+
+@pytest.mark.parametrize(("firewall", "others"), [((), set()), (("10.0.0.1",), {"10.0.0.3"})])
+def test_all_that_answer_are_brought_along_where_firewalls_are_opened_for_a_new_address(
+    firewall: Sequence[str], others: set[str], inventory: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = inventory(FOUR)
+    story = Story(monkeypatch, ["10.0.0.2"], firewall, world.facts)
+
+    def scopes() -> list[set[str]]:
+        """Those of each step that are neither the master nor the node that comes or goes."""
+        told, story.scopes = story.scopes, []
+        return [scope - {"10.0.0.1", "10.0.0.4", "10.0.0.9"} for scope in told]
+
+    edited, names = edit(path, [NewNode(Role.MINION, "10.0.0.9")])
+    add_nodes(edited, names, story.session(edited.cluster), "test")
+    assert scopes() == [others]
+    # It is looked at whose the old one is; the new one comes while both are there, the old one goes, and all know.
+    Replacement.of(path, "10.0.0.4", "10.0.0.9").run(story.session, "test", story.confirm)
+    assert scopes() == [set(), others, set(), others]
+    Replacement.of(path, "10.0.0.4", "10.0.0.9", "10.0.0.4").run(story.session, "test", story.confirm)
+    assert scopes() == [set(), set(), others]

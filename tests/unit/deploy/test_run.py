@@ -260,6 +260,15 @@ def test_the_way_between_nodes_is_measured_once(make: Any) -> None:
     assert len(hosts.ways) == 4
 
 
+def test_what_follows_from_the_way_is_looked_at_again(make: Any) -> None:
+    run, _ = linked(make, up=True)
+    state = run.state
+    assert not any(run.changes.values())
+    measure(run)
+    assert run.state != state
+    assert {item.key for item in run.changes["n2"].items} >= {("file", "/opt/kubeup/lib/cni-config")}
+
+
 def test_the_smallest_link_counts_where_the_way_says_nothing(make: Any, monkeypatch: Any) -> None:
     run, hosts = linked(make)
     monkeypatch.setattr(hosts, "shell", lambda *_, timeout: Output("", "", 0))
@@ -272,6 +281,8 @@ def test_the_way_is_not_measured_where_nothing_follows_from_it(make: Any) -> Non
         run, hosts = linked(make, roles, **settings)
         measure(run)
         assert hosts.ways == []
-    run, hosts = make()  # hosts that do not say what their links take
-    measure(run)
-    assert hosts.ways == []
+    for deep in (False, True):
+        run, hosts = make()  # hosts that do not say what their links take
+        run.deep = deep
+        measure(run)
+        assert hosts.ways == []

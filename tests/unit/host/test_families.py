@@ -1,5 +1,6 @@
 """What differs between distributions."""
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -54,6 +55,32 @@ def test_a_firewall_is_opened_for_the_others_pods_and_clients(world: Any, kind: 
     cluster = world.cluster("ai i")
     minion = world.desired(cluster, cluster.nodes[1], firewall=kind)["unit", "kubeup-firewall.service"][1]
     assert "6443" not in minion.content
+
+
+@pytest.mark.parametrize(
+    ("addons", "nodes"),
+    [
+        ({"traefik": "on"}, ["n1", "n3"]),
+        ({"traefik": {"nodes": ["n2", "n3"]}}, ["n2", "n3"]),
+        ({"traefik": {"nodes": ["n2", "n3"]}, "ingress-vip": {"address": "10.0.0.99", "nodes": ["n3"]}}, ["n2", "n3"]),
+        ({"ingress-vip": {"address": "10.0.0.99", "nodes": ["n2"]}}, ["n2"]),  # before an ingress of the user's own
+        ({}, []),
+    ],
+)
+def test_a_firewall_is_opened_for_http_where_it_is_taken_in(world: Any, addons: Any, nodes: list[str]) -> None:
+    cluster = world.cluster("ai a i etcd", addons=addons)
+    services = "30000-32767/tcp 30000-32767/udp"
+    ports = {}
+    for host in cluster.hosts:
+        unit = world.desired(cluster, host, firewall="ufw")["unit", "kubeup-firewall.service"][1]
+        ports[host.name] = re.findall(r'"([^"]*)"', unit.content)[1]
+    http = {name: "80/tcp 443/tcp " if name in nodes else "" for name in ports}
+    assert ports == {
+        "n1": f"6443/tcp {http['n1']}{services}",
+        "n2": f"6443/tcp {http['n2']}{services}",
+        "n3": f"{http['n3']}{services}",
+        "n4": "",
+    }
 
 
 def test_network_manager_is_told(world: Any) -> None:
