@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from kubeup.checks.names import look_up
@@ -69,39 +69,57 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        measure(run)
-        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
-        _refuse_expired(run)
-        if new := new_hosts(run.readings, run.changes):
-            problems = [*look_up(run.cluster, run.readings, run.session, new), *runtimes(run, new).problems]
-            if problems:
-                raise PreflightError(problems)
-            preflight_reach(run, new)
-            preflight_proxy(run.cluster, run.session, new)
-        preflight_outside(run.cluster, run.readings, run.changes, run.session)
+        for look in Looks(run):
+            look()
+
+
+@dataclass
+class Looks:
+    """All that is looked at before anything is changed, in this order: each raises PreflightError with what is wrong,
+    or another KubeupError where it cannot be looked at.
+    """
+
+    run: Run
+    tried: Collection[str] | None = None
+    """The hosts whose ways to and from all others are tried; None: the new ones. The others' are proven by use."""
+    reached: Reached = field(default_factory=Reached)
+    """What came of that."""
+    runtimes: Runtimes = field(default_factory=Runtimes)
+    """What the container runtimes say that the user runs on these hosts."""
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        run = self.run
+        yield lambda: measure(run)
+        yield lambda: preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        yield lambda: _refuse_expired(run)
+        hosts = new_hosts(run.readings, run.changes) if self.tried is None else self.tried
+        if hosts:
+            if theirs := [n.name for n in run.cluster.nodes if n.name in hosts and run.cluster.runtime_socket(n)]:
+                yield lambda: self._runtimes(theirs)
+            yield lambda: look_up(run.cluster, run.readings, run.session, hosts)
+            yield lambda: self._reach(hosts)
+            yield lambda: preflight_proxy(run.cluster, run.session, hosts)
+        yield lambda: preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
-            existing_etcd(run.cluster, run.session, new)
+            yield lambda: existing_etcd(run.cluster, run.session, new)
         if not run.restoring:  # which gives them data, whatever has become of theirs
-            check_members(run)
+            yield lambda: check_members(run)
 
+    def _runtimes(self, hosts: Collection[str]) -> None:
+        run = self.run
+        crictl = {name: run.vault.artifact("crictl", run.cluster.versions.cri_tools, name) for name in hosts}
+        self.runtimes = ask_runtimes(run.cluster, run.session, crictl, new_hosts(run.readings, run.changes))
+        if self.runtimes.problems:
+            raise PreflightError(self.runtimes.problems)
 
-def runtimes(run: Run, names: Collection[str]) -> Runtimes:
-    """Ask the container runtimes that the user runs on these hosts. Raises HostsFailed."""
-    cluster, version = run.cluster, run.cluster.versions.cri_tools
-    theirs = [
-        name for name in names if cluster.runtime_socket(cluster.node(name)) and cluster.node(name) in cluster.nodes
-    ]
-    crictl = {name: run.vault.artifact("crictl", version, name) for name in theirs}
-    return ask_runtimes(cluster, run.session, crictl, new_hosts(run.readings, run.changes))
-
-
-def preflight_reach(run: Run, new: Collection[str]) -> Reached:
-    """Try what the new hosts need of the network and of their disks. Raises PreflightError."""
-    found = reach(run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, new)
-    if found.problems:
-        raise PreflightError(found.problems)
-    return found
+    def _reach(self, hosts: Collection[str]) -> None:
+        run = self.run
+        self.reached = reach(
+            run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, hosts
+        )
+        if self.reached.problems:
+            raise PreflightError(self.reached.problems)
 
 
 def _refuse_expired(run: Run) -> None:

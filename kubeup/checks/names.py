@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from kubeup.cluster import Cluster, Node
-from kubeup.errors import HostsFailed, Problem
+from kubeup.errors import HostsFailed, PreflightError, Problem
 from kubeup.host.facts import HostFacts
 from kubeup.host.reading import Reading
 from kubeup.host.session import Session, failure
@@ -84,12 +84,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def look_up(
-    cluster: Cluster, readings: Mapping[str, Reading], session: Session, hosts: Collection[str]
-) -> list[Problem]:
-    """Have these hosts look up what they need, and ask the nameservers that pods will ask. Raises HostsFailed.
+def look_up(cluster: Cluster, readings: Mapping[str, Reading], session: Session, hosts: Collection[str]) -> None:
+    """Have these hosts look up what they need, and ask the nameservers that pods will ask.
 
-    A host without any nameserver has no problem: the cluster's own names need none.
+    Raises PreflightError with what is wrong, HostsFailed where that could not be found out. A host without a nameserver
+    has no problem: the cluster's own names need none.
     """
     names: dict[str, dict[str, str]] = {}
     questions: dict[str, list[str]] = {}
@@ -113,7 +112,8 @@ def look_up(
         path = readings[name].facts.upstream_resolv_conf() or ""
         for what, remedy in judge(output.stdout, names[name], servers, path):
             problems.append(Problem(name, what, remedy))
-    return problems
+    if problems:
+        raise PreflightError(problems)
 
 
 def judge(told: str, names: Mapping[str, str], servers: Collection[str], path: str) -> Iterator[tuple[str, str]]:

@@ -125,7 +125,7 @@ def runtime_down(situation: Situation, host: Host) -> Fault | None:
     """A container runtime that the user runs and that does not answer. Its unit is not known."""
     said = host.sections.get("runtime", "").strip()
     socket = situation.cluster.runtime_socket(situation.cluster.node(host.name))
-    if not socket or not said or said.startswith("RuntimeApiVersion"):
+    if not socket or not said:
         return None
     return Fault(
         f"the container runtime of {host.name} ({socket}) does not answer: {said}",

@@ -12,7 +12,7 @@ socket=$(sed -n 's,^runtime-endpoint: unix://,,p' /etc/crictl.yaml 2>/dev/null)
 [ "$socket" != /run/containerd/containerd.sock ] || socket=
 if [ -n "$socket" ]; then
   section runtime
-  /opt/kubeup/bin/crictl --timeout 3s version 2>&1 | tail -n 1
+  said=$(/opt/kubeup/bin/crictl --timeout 3s version 2>&1) || printf '%s\n' "$said" | tail -n 1
 fi
 section sysctl
 for name in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/netfilter/nf_conntrack_count \

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kubeup.checks.names import _ASK, judge, look_up, needed
+from kubeup.errors import PreflightError
 from kubeup.host.reading import Reading
 from kubeup.host.session import Output
 
@@ -36,7 +37,12 @@ def looked_up(world: Any, answer: str, nameservers: Any, **settings: Any) -> tup
     cluster = world.cluster("ai", **settings)
     session: Any = FakeSession(answer)
     readings = {"n1": Reading(world.host(cluster.nodes[0], nameservers=nameservers))}
-    found = look_up(cluster, readings, session, ["n1"])
+    try:
+        look_up(cluster, readings, session, ["n1"])
+    except PreflightError as error:
+        found = error.problems
+    else:
+        found = ()
     assert all(problem.remedy for problem in found)
     return session, [f"{problem.where}: {problem.what}" for problem in found]
 

@@ -182,8 +182,17 @@ case "$*" in
 *version*) exit "$BROKEN" ;;
 *"pods --quiet"*) [ -e "$CALLS.ended" ] || printf 'one\\ntwo\\n' ;;
 *rmp*) [ "$STUCK" = yes ] || touch "$CALLS.ended" ;;
-*" images"*) printf 'IMAGE TAG ID SIZE\\nkubeup.local/pause 1.0.0 x 1MB\\ndocker.io/library/nginx latest y 1MB\\n' ;;
+*" images"*) cat "$CALLS.images" ;;
 esac
+"""
+
+
+IMAGES = """\
+IMAGE                     TAG     IMAGE ID  SIZE
+kubeup.local/coredns      1.15.0  a1        79MB
+kubeup.local/pause        1.0.0   a2        1MB
+example.com/mine          1       a2        1MB
+docker.io/library/nginx   latest  a3        20MB
 """
 
 
@@ -195,17 +204,18 @@ def ended(world: Any, folder: Path, *, broken: int = 0, stuck: str = "no") -> su
         (folder / "crictl").chmod(0o755)
         script = resources(world, runtime={"socket": SOCKET})["cleanup", "runtime-pods"].script
         script = script.replace("/opt/kubeup/bin", str(folder)).replace(f"socket={SOCKET}", f"socket={at}")
+        (folder / "calls.images").write_text(IMAGES)
         script = script.replace("sleep", ":").partition("# Volumes")[0]  # the rest is about this machine
         environment = {**os.environ, "CALLS": str(folder / "calls"), "BROKEN": str(broken), "STUCK": stuck}
         command = ["sh", "-c", script, "sh", "remove"]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=20, check=False)
 
 
-def test_pods_and_given_images_go_and_what_was_pulled_stays(world: Any, tmp_path: Path) -> None:
+def test_pods_and_given_images_go_and_what_the_user_has_pulled_or_named_stays(world: Any, tmp_path: Path) -> None:
     assert ended(world, tmp_path).returncode == 0
     calls = [line.partition("30s ")[2] for line in (tmp_path / "calls").read_text().splitlines()]
     assert "rmp --force one two" in calls
-    assert [call for call in calls if call.startswith("rmi")] == ["rmi kubeup.local/pause:1.0.0"]
+    assert [call for call in calls if call.startswith("rmi")] == ["rmi a1"]
 
 
 def test_a_runtime_that_does_not_answer_keeps_its_node_from_leaving(world: Any, tmp_path: Path) -> None:

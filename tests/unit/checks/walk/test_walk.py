@@ -258,7 +258,7 @@ def containerd_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
 @fault("runtime-down", "the container runtime of trace-3 (/run/crio.sock) does not answer: connection refused")
 def a_runtime_of_the_users_is_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
     r.runtime = {"socket": "/run/crio.sock"}
-    r.hosts[HERE]["runtime"] = "RuntimeApiVersion:  v1"
+    r.hosts[HERE]["runtime"] = ""
     r.hosts[THERE]["runtime"] = "connection refused"
     stop(r, THERE, "containerd")  # which has no part in this cluster
     not_ready(r)
