@@ -943,18 +943,13 @@ def _answered(situation: Situation, leg: Leg) -> bool | None:
 
 
 def no_answer(situation: Situation, leg: Leg | None) -> Fault | None:
-    """The last word: nothing that was read is wrong, and yet it does not arrive."""
+    """The last word: it was asked, and does not answer, whatever else is wrong."""
     tried: list[tuple[str, Any]] = [(situation.asked, situation.answers.get(WHOLE, {}))]
     tried += [
         (f"{way.address}:{way.port}", situation.answers.get(of_leg(way), {})) for way in situation.legs if not way.dns
     ]
     for what, answer in tried:
         if answer.get("error"):
-            logs = "conntrack -S; dmesg | tail -20"
-            return Fault(
-                f"nothing that was read is wrong, and yet {what} does not answer {situation.client.text}: "
-                f"{answer['error']}",
-                logs,
-                situation.start,
-            )
+            evidence = f"{what} does not answer {situation.client.text}: {answer['error']}"
+            return Fault(evidence, "conntrack -S; dmesg | tail -20", situation.start)
     return None

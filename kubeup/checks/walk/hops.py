@@ -294,7 +294,7 @@ LEG: tuple[Hop, ...] = (
 LAST: tuple[Hop, ...] = (
     Hop("answer", "answer", show_answer, (
         Check("dns-answer", "the name does not resolve", checks.dns_answer),
-        Check("no-answer", "it does not answer, for a reason unknown", checks.no_answer),
+        Check("no-answer", "it does not answer", checks.no_answer),
     )),
 )  # fmt: skip
 """What was tried, from one end to the other: it has the last word where nothing else says anything."""
