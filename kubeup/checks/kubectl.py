@@ -42,6 +42,12 @@ def cordoned(node: Mapping[str, Any]) -> bool:
     return CORDONED in node["metadata"].get("annotations", {})
 
 
+def _first(script: str) -> str:
+    """Of a script, what an error shows of it: the first line that calls kubectl."""
+    lines = [line.strip() for line in script.splitlines() if not line.lstrip().startswith("#")]
+    return next((line for line in lines if "kubectl " in line), script.strip())
+
+
 class Kubectl:
     """kubectl on the first master that answers and whose apiserver does."""
 
@@ -74,7 +80,7 @@ class Kubectl:
         """The standard output of a script that must succeed. Raises HostsFailed."""
         master, output = self._on_any(script, *arguments, stdin=stdin, timeout=timeout)
         if not output.ok:
-            raise HostsFailed("asking the API", [failure(master, f"kubectl ({script.splitlines()[0]})", output)])
+            raise HostsFailed("asking the API", [failure(master, f"kubectl ({_first(script)})", output)])
         return output.stdout
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:

@@ -426,7 +426,10 @@ class Situation:
 
 
 def refuse_without_address(situation: Situation) -> None:
-    """Refuse an end that has no address to go to, or none to come from. Raises WalkRefused."""
+    """Refuse ends that no way is between: an outside host's name, a pod without a node, a client that sends nothing.
+
+    Raises WalkRefused.
+    """
     if (
         situation.service is not None
         and not situation.asked
