@@ -22,10 +22,10 @@ from kubeup.checks.deep.ground import (
 )
 from kubeup.checks.validation import STAND_IN, CheckFailed
 
-ALL = [{"operator": "Exists"}]
-"""Of a pod that tolerates every taint."""
 ACTS_WITHIN = 15
 """Seconds within which a controller must have done what it is for."""
+MOVES_WITHIN = 25
+"""Seconds within which a pod of a node that is not well must run on another: it is evicted after 1, and has to end."""
 
 
 def _template(app: str, **spec: object) -> Object:
@@ -354,6 +354,6 @@ def node_death(ground: Ground) -> str:
         ready = any(condition(one, "Ready").get("status") == "True" for one in others)
         return "" if ready else "the pod that came in the place of another does not run"
 
-    ground.until(35, moved)
+    ground.until(MOVES_WITHIN, moved)
     where = {one["spec"].get("nodeName", "") for key, one in pods().items() if key not in before}
     return f"its pod was evicted, and runs on {', '.join(sorted(where))}"
