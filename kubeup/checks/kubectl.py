@@ -29,12 +29,12 @@ CORDONED = "kubeup.dev/cordoned"
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The condition of that type in an object's status; empty where nobody has reported one."""
-    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+    return next((c for c in status.get("conditions") or () if c["type"] == kind), {})
 
 
-def ready(node: Mapping[str, Any]) -> str:
-    """What a Node's condition Ready says: True, False or Unknown (its kubelet has not reported for a while)."""
-    return str(condition(node["status"], "Ready").get("status", "Unknown"))
+def ready(thing: Mapping[str, Any]) -> str:
+    """What the condition Ready of a Node or pod says: True, False or Unknown (its kubelet has not reported lately)."""
+    return str(condition(thing.get("status", {}), "Ready").get("status", "Unknown"))
 
 
 def cordoned(node: Mapping[str, Any]) -> bool:
