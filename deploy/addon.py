@@ -52,41 +52,30 @@ def rows(cluster: Cluster, session: Session) -> list[Row]:
     """All addons: kubeup's own, on or off, and the user's; and what the cluster has that the inventory has not."""
     kubectl = Kubectl(cluster, session)
     found: dict[str, list[Part]] = {}
+    on = {name: version(cluster, name) for name in cluster.addons.names} | entries(cluster)
+    names = [*Addons.switches(), *entries(cluster)]
     wrong: dict[str, str] = {}
-    unknown = ""
     try:
         for part in parts(kubectl):
             found.setdefault(part.addon, []).append(part)
-        lines = [line.partition(": ") for line in not_applied(kubectl)]
-        wrong = {addon: text for addon, _, text in lines}
+        wrong = not_applied(kubectl)
+        states = {name: _state(kubectl, name in on, found.get(name, []), wrong.get(name, "")) for name in names}
     except HostsFailed:
-        unknown = "the API does not answer"
-    on = {name: version(cluster, name) for name in cluster.addons.names} | entries(cluster)
-    names = [*Addons.switches(), *entries(cluster)]
-    listed = [
-        Row(
-            name,
-            name in on,
-            on.get(name) or version(cluster, name),
-            _state(kubectl, name in on, found.get(name, []), wrong.get(name, "")),
-        )
-        for name in names
-    ]
+        found, states = {}, dict.fromkeys(on, "the API does not answer")
+    listed = [Row(name, name in on, on.get(name) or version(cluster, name), states.get(name, "")) for name in names]
     strangers = [
-        Row(name, False, "", "in the cluster, and not in the inventory: kubeup up takes it away")
-        for name in found
+        Row(name, False, "", wrong.get(name) or "in the cluster, and not in the inventory: kubeup up takes it away")
+        for name in dict.fromkeys([*found, *wrong])
         if name not in names
     ]
-    if unknown:
-        return [Row(row.name, row.on, row.version, unknown if row.on else row.state) for row in listed]
     return listed + strangers
 
 
 def _state(kubectl: Kubectl, on: bool, found: list[Part], wrong: str) -> str:
+    if wrong:
+        return f"not applied: {wrong}" if on else f"not taken away: {wrong}"
     if not on:
         return "in the cluster, and off in the inventory: kubeup up takes it away" if found else ""
-    if wrong:
-        return f"not applied: {wrong}"
     if not found:
         return ""
     waiting = [why(kubectl, part) for part in found if not part.works]

@@ -20,6 +20,7 @@ from kubeup.roles import (
     kube_proxy,
     kubelet,
     registry,
+    runtime,
     scheduler,
     snapshots,
     sources,
@@ -33,7 +34,7 @@ PHASES: list[Phase] = [
     Distribute(),
     # Before packages are installed, which come by these ways.
     Converge("Sources", roles=[sources]),
-    Converge("Hosts", roles=[base, firewall, containerd, balancer, virtual_ip]),
+    Converge("Hosts", roles=[base, firewall, containerd, runtime, balancer, virtual_ip]),
     Members(),
     # Side by side in a new cluster: every member must be configured before one waits for a quorum of them.
     InTurn("etcd", roles=[etcd, etcd_client, snapshots], unit=ETCD),

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _CLUSTER = pytest.StashKey["KubeupCluster"]()
 _KEPT = pytest.StashKey[str]()
 
+_UP_LIMIT = 3600
+"""Seconds that the cluster may take: the first time, the image of its hosts and their components are made too."""
+
 
 class KubeupCluster:
     """A validated cluster on throwaway hosts, as the fixture ``kubeup_cluster`` gives it."""
@@ -140,10 +143,14 @@ def _bring_up(name: str, config: pytest.Config) -> None:
         command += ["--version", version]
     for addon in filter(None, config.getoption("--kubeup-addons").split(",")):
         command += ["--addon", addon.strip()]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = "\n".join(done.stderr.strip().splitlines()[-60:])
-        pytest.fail(f"the throwaway cluster does not come up (exit code {done.returncode}):\n{said}", pytrace=False)
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_UP_LIMIT)
+        how, stderr = f"exit code {done.returncode}", done.stderr
+    except subprocess.TimeoutExpired as error:
+        done, how, stderr = None, f"not finished after {_UP_LIMIT} s", error.stderr or b""
+    if done is None or done.returncode:
+        said = "\n".join(stderr.decode(errors="replace").strip().splitlines()[-60:])
+        pytest.fail(f"the throwaway cluster does not come up ({how}):\n{said}", pytrace=False)
 
 
 def _keep(name: str) -> bool:

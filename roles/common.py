@@ -21,6 +21,8 @@ BIN = f"{ROOT}/bin"
 """Links to the programs in use; each version has a folder of its own beside."""
 IMAGES = f"{ROOT}/images"
 """Links to the images in use."""
+CONTAINERD = "/run/containerd/containerd.sock"
+"""Where containerd of the role containerd speaks CRI."""
 PKI = "/etc/kubernetes/pki"
 NODE_CA = f"{PKI}/ca.crt"
 
@@ -38,9 +40,14 @@ def program(component: str, version: str, name: str, *, on_path: bool = False) -
 
 
 def image(name: str, version: str) -> list[Resource]:
-    """A container image's archive in its version's folder, and the link by which containerd imports it."""
+    """A container image's archive in its version's folder, and the link by which the container runtime gets it."""
     path = f"{ROOT}/{maker(name)}/{version}/{name}.tar"
     return [Blob(path, f"image-{name}", version, mode=0o644), Link(f"{IMAGES}/{name}.tar", path)]
+
+
+def cri_socket(cluster: Cluster, node: Node) -> str:
+    """Where a node's container runtime speaks CRI, be it kubeup's or the user's."""
+    return cluster.runtime_socket(node) or CONTAINERD
 
 
 def versions_in_use(links: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -3,8 +3,8 @@
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.trust import Trust
 from kubeup.host.facts import HostFacts
-from kubeup.host.resources import Directory, File, Resource, unit
-from kubeup.roles.common import BIN, PKI, Where, certificate, kubeconfig, nofile, program
+from kubeup.host.resources import Cleanup, Directory, File, Resource, unit
+from kubeup.roles.common import BIN, PKI, Where, certificate, cri_socket, kubeconfig, nofile, program
 from kubeup.templates import render
 
 WHERE: Where = "nodes"
@@ -33,12 +33,17 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     resolv_conf = host.upstream_resolv_conf()
     # A nameserver on the host's loopback is out of the pods' reach: better none than one that never answers.
     no_upstream = [] if resolv_conf else [File(NO_UPSTREAM, "# This host has no nameserver that pods could reach.\n")]
+    socket = cri_socket(cluster, node)
+    theirs = cluster.runtime_socket(node) is not None
+    # After flannel's, and so done before it: pods that end still need their network's configuration.
+    pods = [Cleanup("runtime-pods", render("runtime/pods-cleanup.sh.j2", bin=BIN, socket=socket))] if theirs else []
     config = File(
         "/etc/kubernetes/kubelet.yaml",
         render(
             "kubelet/config.yaml.j2",
             cluster=cluster,
             host=host,
+            socket=socket,
             taints=node.all_taints,
             resolv_conf=resolv_conf or NO_UPSTREAM,
         ),
@@ -58,9 +63,17 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         serving,
         *no_upstream,
         config,
+        *pods,
         unit(
             "kubelet.service",
-            render("kubelet/kubelet.service.j2", bin=BIN, flags=flags, nofile=nofile(host), certificates=OWN),
+            render(
+                "kubelet/kubelet.service.j2",
+                bin=BIN,
+                flags=flags,
+                nofile=nofile(host),
+                certificates=OWN,
+                runtime="" if theirs else "containerd.service",
+            ),
             [*programs, *access, serving, *no_upstream, config],
         ),
     ]

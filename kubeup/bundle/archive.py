@@ -17,12 +17,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Annotated, Any
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -34,6 +35,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeInt, StringConstraints, ValidationError
 
 from kubeup.errors import BundleError
 
@@ -43,6 +45,40 @@ CHUNK = 1 << 20
 LARGEST_MANIFEST = 64 << 20
 """Bytes: what is read before its signature is known to be right."""
 
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]*"
+# Those below blobs/ and index/ become names of files in the component cache.
+_NAMES = re.compile(
+    rf"{re.escape(SBOM)}|blobs/[0-9a-f]{{64}}\.(zst|gz)|index/{_WORD}/{_WORD}/{_WORD}\.json|(packages|wheels)(/[^/]+)+"
+)
+
+
+def safe_name(name: str) -> str:
+    """The name, if a file of a bundle can be called so. Raises ValueError."""
+    odd = any(part in (".", "..") for part in name.split("/")) or not name.isprintable()
+    if odd or not _NAMES.fullmatch(name):
+        raise ValueError("no file of a bundle is called so")
+    return name
+
+
+_Word = Annotated[str, StringConstraints(pattern=f"^{_WORD}$")]
+
+
+class _File(BaseModel):
+    size: NonNegativeInt
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Manifest(BaseModel):
+    """What has to be in a manifest. What it says is shown and becomes names of files: so it is plain words."""
+
+    model_config = ConfigDict(strict=True)
+
+    cluster: _Word
+    kubeup: _Word
+    architectures: list[_Word]
+    components: dict[_Word, _Word]
+    files: dict[Annotated[str, AfterValidator(safe_name)], _File]
+
 
 def new_key(private: Path, public: Path) -> None:
     """Make a key to sign bundles with (0600, PEM), and its public half. Raises BundleError when one is there."""
@@ -51,11 +87,15 @@ def new_key(private: Path, public: Path) -> None:
         private: (key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), 0o600),
         public: (key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644),
     }
+    made: list[Path] = []
     for path, (text, mode) in texts.items():
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+                made.append(path)
                 file.write(text)
         except OSError as error:
+            for half in made:  # one of the two is of no use, and would be in the way
+                half.unlink(missing_ok=True)
             raise BundleError(f"{path} cannot be written: {error.strerror}") from error
 
 
@@ -208,8 +248,8 @@ class Checked:
 def open_bundle(path: Path, key: Path | None) -> Bundle:
     """Read what a bundle says of itself, and check that it was signed with the private half of this public key.
 
-    ``key`` None leaves that out: for looking at one. Raises BundleError when it is not a bundle, is unsigned, or was
-    signed with another key.
+    ``key`` None leaves that out: for looking at one. Raises BundleError when it is not a bundle, is unsigned, was
+    signed with another key, or names files that no bundle has.
     """
     try:
         with tarfile.open(path, "r:") as tar:
@@ -235,6 +275,12 @@ def open_bundle(path: Path, key: Path | None) -> Bundle:
         raise BundleError(f"{path} is not a bundle: its manifest cannot be read") from error
     if newer:
         raise BundleError(f"the bundle {path} has format {manifest['format']}, and this kubeup reads {FORMAT}")
+    try:
+        _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = " ".join(repr(part) for part in wrong["loc"])
+        raise BundleError(f"{path} is not a bundle: its manifest is malformed at {where}: {wrong['msg']}") from error
     return Bundle(path, manifest, key is not None)
 
 

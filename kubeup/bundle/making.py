@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from kubeup import __version__
-from kubeup.bundle.archive import SBOM, Bundle, measured, private_key, write
+from kubeup.bundle.archive import SBOM, Bundle, measured, private_key, safe_name, write
 from kubeup.bundle.sbom import sbom
 from kubeup.components import Store, catalogue
 from kubeup.errors import BundleError
 
 Say = Callable[[str], None]
+
+WHEELS_LIMIT = 900
+"""Seconds that pip may take: some dozens of wheels come over a network, and kubeup's own is built."""
 
 
 def create(
@@ -52,6 +55,11 @@ def create(
             contents |= {
                 f"{folder}/{file.relative_to(source)}": file for file in sorted(source.rglob("*")) if file.is_file()
             }
+    for file in contents:
+        try:
+            safe_name(file)
+        except ValueError as error:
+            raise BundleError(f"{file!r} cannot be in a bundle: {error}\n    -> give that file another name") from error
     about: dict[str, Any] = {
         "cluster": name,
         "kubeup": __version__,
@@ -100,13 +108,21 @@ def collect_wheels(into: Path, say: Say) -> None:
             what = str(Path(folder) / "source")
             hidden = shutil.ignore_patterns(".*", "build", "*.egg-info", "tests", "__pycache__")
             shutil.copytree(source, what, symlinks=True, ignore=hidden)
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(into), what],
-            capture_output=True,
-            text=True,
-            check=False,
-            # A zip has times in it: the same for the same source.
-            env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"},
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-input", "--wheel-dir", str(into), what],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=WHEELS_LIMIT,
+                # A zip has times in it: the same for the same source.
+                env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"},
+            )
+        except subprocess.TimeoutExpired as error:
+            raise BundleError(
+                f"kubeup's own wheels could not be had: pip was not done after {WHEELS_LIMIT} s\n"
+                "    -> see whether it reaches its index; or leave them out: --no-wheels"
+            ) from error
     if done.returncode:
         raise BundleError(f"kubeup's own wheels could not be had:\n{done.stderr[-2000:]}")

@@ -20,8 +20,7 @@ KINDS = "apiservices.apiregistration.k8s.io,deployments.apps,daemonsets.apps,sta
 """What an addon consists of that can be ready or not."""
 
 # $1: seconds to wait. Prints what could not be applied, by addon (see templates/addons/apply.sh).
-_APPLIED = """
-for i in $(seq $(($1 * 5))); do
+_APPLIED = """for i in $(seq $(($1 * 5))); do
     [ "$(systemctl is-active kubeup-addons)" = activating ] || break
     sleep 0.2
 done
@@ -81,10 +80,15 @@ def why(kubectl: Kubectl, part: Part) -> str:
     return f"{what}: {'; '.join(reasons) or ('its pods have just started' if pods else 'it has no pods')}"
 
 
-def not_applied(kubectl: Kubectl, wait: int = 0) -> list[str]:
-    """What could not be brought into the cluster, by addon, once that is no longer tried, or after ``wait`` seconds."""
-    said = kubectl.script(_APPLIED, str(wait), timeout=wait + 30)
-    return (said.stdout if said.ok else said.stderr).splitlines()
+def not_applied(kubectl: Kubectl, wait: int = 0) -> dict[str, str]:
+    """What keeps addons from being brought into the cluster, by addon, once that is no longer tried, or after ``wait``
+    seconds. Raises HostsFailed.
+    """
+    wrong: dict[str, list[str]] = {}
+    for line in kubectl.checked(_APPLIED, str(wait), timeout=wait + 30).splitlines():
+        addon, _, text = line.partition(": ")
+        wrong.setdefault(addon, []).append(text.strip())
+    return {addon: "; ".join(filter(None, lines)) for addon, lines in wrong.items()}
 
 
 def addons_ready(kubectl: Kubectl, *, whole: bool = True) -> str:
@@ -94,7 +98,7 @@ def addons_ready(kubectl: Kubectl, *, whole: bool = True) -> str:
     """
     deadline = time.monotonic() + READY
     if wrong := not_applied(kubectl, READY):
-        raise ValidationError(f"not applied: {'; '.join(wrong)}")
+        raise ValidationError(f"not applied: {'; '.join(f'{addon}: {text}' for addon, text in wrong.items())}")
     while True:
         found = parts(kubectl)
         waiting = [part for part in found if not (part.works if whole else part.serves)]

@@ -22,6 +22,7 @@ from kubeup.cli.context import (
     given_before_command,
     inventory_path,
     paused,
+    to_write,
 )
 from kubeup.cli.display import Display, plain_stdout
 from kubeup.cli.results import as_junit, as_table
@@ -160,7 +161,8 @@ def validate(
         list[str] | None, typer.Option("--only", metavar="NAME", help="This check alone; may be given several times.")
     ] = None,
     junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write the results as JUnit XML, for CI.")
+        Path | None,
+        typer.Option("--junit", metavar="FILE", callback=to_write, help="Write the results as JUnit XML, for CI."),
     ] = None,
 ) -> None:
     """Prove that the cluster works, with real pods and packets; they are taken away again."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path, paused
+from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path, paused, to_write
 from kubeup.cli.display import Display, age, plain_stdout
 from kubeup.cli.keys import PassphraseFile, PrivateKeyFile, PublicKeyFile, lock, unlock
 from kubeup.errors import KubeupError
@@ -23,7 +23,7 @@ File = Annotated[Path, typer.Argument(help="The backup.")]
 
 
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write.")],
+    file: Annotated[Path, typer.Argument(callback=to_write, help="The file to write.")],
     inventory: Inventory = None,
     accept_new_host_keys: AcceptNew = False,
     passphrase_file: PassphraseFile = None,

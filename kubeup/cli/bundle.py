@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path
+from kubeup.cli.context import AcceptNew, Inventory, Json, connected, inventory_path, to_write
 from kubeup.cli.display import plain_stdout
 
 app = typer.Typer(
@@ -35,7 +35,7 @@ def key(
 
 @app.command()
 def create(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    output: Annotated[Path, typer.Option("--output", "-o", callback=to_write, help="The file to write.")],
     signing: Annotated[Path, typer.Option("--key", help="The key to sign with (kubeup bundle key).")],
     inventory: Inventory = None,
     arch: Annotated[list[str] | None, typer.Option(help="amd64 or arm64, or both; amd64 when not given.")] = None,

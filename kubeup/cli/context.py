@@ -34,6 +34,22 @@ LIVING_TIMEOUT = 5
 Deep = Annotated[bool, typer.Option("--deep", help="Hash programs and images on the hosts too.")]
 
 
+def to_write(path: Path | None) -> Path | None:
+    """The callback of an option for a file that is written at the end: whatever keeps it from that is told at once.
+
+    Raises BadParameter.
+    """
+    if path is not None:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise typer.BadParameter(f"there is no folder {folder} to write {path.name} into")
+        if path.is_dir():
+            raise typer.BadParameter(f"{path} is a folder: write a file's name")
+        if not os.access(path if path.exists() else folder, os.W_OK):
+            raise typer.BadParameter(f"{path} cannot be written")
+    return path
+
+
 class _Given:
     inventory: Path | None = None  # before the command's name
     command: str = ""

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from kubeup.cluster.addons import Addons
 from kubeup.cluster.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME
+from kubeup.cluster.runtimes import Runtime
 from kubeup.cluster.sources import PackageMirrors, Proxy, Registry, RegistryName
 from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, refuse
 from kubeup.components.catalogue import DEFAULT_VERSIONS
@@ -231,7 +232,7 @@ class Node(Value):
     """One host of the cluster.
 
     ``host`` is what SSH connects to (an address, a name, or an alias of OpenSSH's config); ``address`` is where the
-    other nodes find this one. ``name`` is the node's name in Kubernetes.
+    other nodes find this one. ``name`` is the node's name in Kubernetes. ``runtime``: where it is not the cluster's.
     """
 
     name: NodeName
@@ -243,6 +244,7 @@ class Node(Value):
     key: LocalPath | None = None
     labels: dict[NodeLabelKey, LabelValue] = {}  # noqa: RUF012 - pydantic copies it
     taints: tuple[Taint, ...] = ()
+    runtime: Runtime | None = None
 
     def __hash__(self) -> int:
         # Equal nodes have equal names, and a dict of labels has no hash of its own.
@@ -370,6 +372,7 @@ class Settings(Value):
     certificates: Certificates = Certificates()
     snapshots: Snapshots = Snapshots()
     addons: Addons = Addons()
+    runtime: Runtime = Runtime()
     proxy: Proxy = Proxy()
     registries: dict[RegistryName, Registry] = Field(default_factory=dict)
     packages: PackageMirrors = PackageMirrors()
@@ -446,6 +449,10 @@ class Cluster(Settings):
         own = {k: v for k in ("user", "port", "key") if (v := getattr(node, k)) is not None}
         # The paths are absolute or from the current folder by now, so validating them once more changes nothing.
         return SshTarget.model_validate({**self.ssh.model_dump(), **own, "host": node.host})
+
+    def runtime_socket(self, node: Node) -> str | None:
+        """The socket of the container runtime that the user runs on a node; None where kubeup runs containerd."""
+        return (node.runtime or self.runtime).socket
 
     @property
     def speakers(self) -> tuple[Node, ...]:

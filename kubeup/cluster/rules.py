@@ -112,6 +112,35 @@ def existing_etcd(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding
         )
 
 
+def runtimes(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
+    """Where the user runs the container runtime, nothing is asked for that only kubeup's could do."""
+    for i, node in enumerate(nodes):
+        if node.role == Role.ETCD and node.runtime:
+            yield Finding(
+                (("nodes", i, "runtime"),),
+                f"{node.name} is a host of etcd alone, which is no node of Kubernetes: it has no container runtime",
+                "leave it out",
+            )
+    theirs = [n.name for n in nodes if n.role != Role.ETCD and (n.runtime or settings.runtime).socket]
+    if not theirs:
+        return
+    whose = f"the container runtime of {', '.join(theirs)} is not kubeup's (runtime:), which leaves its settings alone"
+    if settings.registries:
+        yield Finding(
+            (("registries",),),
+            f"registries: is for kubeup's containerd, and {whose}",
+            "leave registries: out, and say mirrors and authorities in that runtime's own configuration",
+            frozenset({"registries", "runtime", "nodes"}),
+        )
+    if settings.addons.registry:
+        yield Finding(
+            (("addons", "registry"), ("addons",)),
+            f"the addon registry tells containerd where images come from, and {whose}",
+            "turn the addon off, and use a registry that the runtime is set up for",
+            frozenset({"addons", "runtime", "nodes"}),
+        )
+
+
 def no_doubles(settings: Settings, nodes: Sequence[Node]) -> Iterator[Finding]:
     """No two nodes have a host, a name or an address in common. Of one pair, only the first of these is told."""
     told: set[tuple[int, int]] = set()
@@ -388,6 +417,7 @@ RULES: tuple[Rule, ...] = (
     masters,
     members,
     existing_etcd,
+    runtimes,
     no_doubles,
     api_address,
     addon_nodes,

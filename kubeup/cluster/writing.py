@@ -44,6 +44,7 @@ TAIL = """
 #api: {}                          # several masters: {address: a free one, moved among them} or {balancer: HOST:PORT}
 #etcd: {}                         # one that is there: {endpoints: [https://HOST:2379], ca: , certificate: , key: FILE}
 #addons: {coredns: on}            # more: kubeup addon list, docs/addons.md
+#runtime: {}                       # {socket: /run/crio/crio.sock}: one that you run, see docs/runtimes.md
 #api_port: 6443
 #certificates: {lifetime: 365d, authority_lifetime: 3650d}   # of those issued from then on; also 12h, 30m
 #snapshots: {every: 6h, keep: 12}   # of etcd, on every master; every: off for none

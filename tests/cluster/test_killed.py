@@ -91,7 +91,10 @@ def test_up_goes_on_where_one_was_killed_on_three_hosts(three: Victim, part: flo
 
 
 def test_interrupted_then_killed_again_and_again(single: Victim) -> None:
-    """An interrupted one says so in one line. Each later run gets a little further, or not: none is confused."""
+    """An interrupted one says so in one line. Each later run gets a little further, or not: none is confused.
+
+    The last may come to its end before it is killed: the first `up` of all, whose time is the measure, is the slowest.
+    """
     single.gone()
     running = starting("up", inventory=single.lab.inventory)
     stopped = running.after(single.whole * 0.3).signal(signal.SIGINT)
@@ -100,7 +103,7 @@ def test_interrupted_then_killed_again_and_again(single: Victim) -> None:
     assert stopped.err.splitlines()[-1].startswith("Interrupted."), stopped
     for part in (0.05, 0.1, 0.15, 0.2):
         killed = starting("up", inventory=single.lab.inventory).after(single.whole * part).signal(signal.SIGKILL)
-        assert killed.code == -signal.SIGKILL, killed
+        assert killed.code in (-signal.SIGKILL, OK), killed
 
 
 def test_two_at_once(single: Victim) -> None:

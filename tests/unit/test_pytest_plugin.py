@@ -27,6 +27,7 @@ class Made:
         self.labs: dict[str, Lab] = {}
         self.commands: list[list[str]] = []
         self.error = ""
+        self.hangs = False
 
     def find(self, name: str) -> Lab:
         if name not in self.labs:
@@ -39,11 +40,13 @@ class Made:
         (folder / "kubeconfig").touch()
         self.labs[name] = Lab(name, (LabNode(f"{name}-1", "10.79.0.2", "ai"),), folder)
 
-    def run(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(self, command: list[str], timeout: float, **_: object) -> subprocess.CompletedProcess[bytes]:
         assert command[:6] == [sys.executable, "-P", "-m", "kubeup", "lab", "up"]
         self.commands.append(command[7:])
         self.up(command[6])
-        return subprocess.CompletedProcess(command, 1 if self.error else 0, "", self.error)
+        if self.hangs:
+            raise subprocess.TimeoutExpired(command, timeout, stderr=self.error.encode())
+        return subprocess.CompletedProcess(command, 1 if self.error else 0, b"", self.error.encode())
 
 
 @pytest.fixture
@@ -126,6 +129,15 @@ def test_what_keeps_it_from_coming_up_is_told_without_a_traceback(run: Run, made
     result.assert_outcomes(errors=2)
     result.stdout.fnmatch_lines(["*does not come up (exit code 1)*", "*apt-get install docker.io*"])
     assert "Traceback" not in result.stdout.str()
+    assert made.labs == {}
+
+
+def test_one_that_never_comes_up_is_not_waited_for_for_ever(run: Run, made: Made) -> None:
+    made.hangs, made.error = True, "Components ..."
+    result = run(PASSES)
+
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["*does not come up (not finished after 3600 s)*", "*Components ...*"])
     assert made.labs == {}
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from kubeup.bundle import new_key, open_bundle
 from kubeup.bundle.archive import MANIFEST, SIGNATURE, private_key, write
-from kubeup.bundle.making import create, take_in
+from kubeup.bundle.making import collect_wheels, create, take_in
 from kubeup.bundle.sbom import modules
 from kubeup.components import Store, catalogue
 from kubeup.components.store import copy_from
@@ -165,6 +166,53 @@ def test_what_is_no_bundle_is_told(tmp_path: Path, content: bytes) -> None:
         open_bundle(tmp_path / "gone", None)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "index/../../../outside.json",
+        "index/pause/../amd64.json",
+        "index//etc/x.json",
+        "index/pause/1.0.0/amd64.json/more",
+        "blobs/../../outside",
+        "blobs/pause.zst",
+        "packages/../../outside",
+        "packages/debian-12//x.deb",
+        "wheels/\x1b[2Jx.whl",
+        "/etc/passwd",
+        "more/x",
+    ],
+)
+def test_a_name_that_no_bundle_has_is_refused_though_it_is_signed(
+    tmp_path: Path, keys: tuple[Path, Path], name: str
+) -> None:
+    path, about = tmp_path / "b", {"cluster": "demo", "kubeup": "0.1.0", "architectures": ["amd64"], "components": {}}
+    write(path, about, {name: b"{}"}, private_key(keys[0]))
+    with pytest.raises(BundleError, match=r"malformed at 'files'.*no file of a bundle is called so"):
+        taken(path, keys[1], Store(tmp_path / "deep" / "er" / "cache"))
+    assert not (tmp_path / "deep").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        *(({key: None}, f"'{key}'") for key in ("cluster", "kubeup", "architectures", "components", "files")),
+        ({"files": {"wheels/x": {"size": 1}}}, "'files' 'wheels/x' 'sha256'"),
+        ({"files": {"wheels/x": {"size": -1, "sha256": "0" * 64}}}, "'files' 'wheels/x' 'size'"),
+        ({"cluster": "\x1b[2J"}, "'cluster'"),
+        ({"architectures": "amd64"}, "'architectures'"),
+        ({"components": {"etcd": 3}}, "'components' 'etcd'"),
+    ],
+)
+def test_a_manifest_that_lacks_something_is_refused(tmp_path: Path, bundle: Path, change: Any, where: str) -> None:
+    def altered(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        manifest = {**json.loads(members[0][1]), **change}
+        told = {key: value for key, value in manifest.items() if value is not None}
+        return [(MANIFEST, json.dumps(told).encode()), *members[1:]]
+
+    with pytest.raises(BundleError, match=f"is not a bundle: its manifest is malformed at {where}"):
+        open_bundle(rewritten(bundle, altered), None)
+
+
 def test_one_for_another_architecture_is_refused(world: Any, bundle: Path, keys: tuple[Path, Path]) -> None:
     class Reads:
         readings = {"n1": type("R", (), {"facts": type("F", (), {"arch": "arm64"})})}  # noqa: RUF012
@@ -190,6 +238,16 @@ def test_a_full_disk_is_told_and_leaves_nothing_half(
     assert not list(tmp_path.glob("*new.kubeup*"))
 
 
+def test_a_file_whose_name_would_be_refused_later_is_refused_when_it_is_made(
+    tmp_path: Path, store: Store, keys: tuple[Path, Path]
+) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "two\nlines.deb").touch()
+    with pytest.raises(BundleError, match=r"'packages/two\\nlines.deb' cannot be in a bundle"):
+        create(tmp_path / "b", "demo", WANTED, ["amd64"], store, keys[0], tmp_path / "more")
+    assert not (tmp_path / "b").exists()
+
+
 def test_what_the_cache_lacks_is_told(tmp_path: Path, keys: tuple[Path, Path]) -> None:
     with pytest.raises(ComponentError, match="run `kubeup components fetch`"):
         create(tmp_path / "b", "demo", WANTED, ["amd64"], Store(tmp_path / "empty"), keys[0])
@@ -201,3 +259,21 @@ def test_keys_are_never_overwritten_and_the_private_one_is_ones_own(tmp_path: Pa
         new_key(*keys)
     with pytest.raises(BundleError, match="no key to sign with"):
         private_key(keys[1])
+
+
+@pytest.mark.parametrize("public", ["there", "no/folder/bundle.pub"])
+def test_a_key_whose_public_half_cannot_be_written_does_not_stay(tmp_path: Path, public: str) -> None:
+    (tmp_path / "there").write_text("another")
+    with pytest.raises(BundleError, match=f"{public} cannot be written"):
+        new_key(tmp_path / "bundle.key", tmp_path / public)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_text() == "another"
+
+
+def test_a_pip_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(command: list[str], timeout: float, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(subprocess, "run", endless)
+    with pytest.raises(BundleError, match=r"pip was not done after 900 s\n.*--no-wheels"):
+        collect_wheels(tmp_path / "wheels", lambda text: None)

@@ -5,10 +5,9 @@ from typing import Any
 import pytest
 
 from kubeup.checks import addons
-from kubeup.checks.addons import addons_ready, parts, why
+from kubeup.checks.addons import addons_ready, not_applied, parts, why
 from kubeup.cluster.manifests import OWNER
 from kubeup.errors import ValidationError
-from kubeup.host.session import Output
 
 
 def workload(kind: str, generation: int = 2, seen: int = 2, **status: Any) -> dict[str, Any]:
@@ -40,8 +39,8 @@ class Api:
             return self.pods
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
-    def script(self, script: str, *arguments: str, timeout: float) -> Output:
-        return Output(self.errors, "", 0)
+    def checked(self, script: str, *arguments: str, timeout: float) -> str:
+        return self.errors
 
 
 def one(item: dict[str, Any]) -> addons.Part:
@@ -103,3 +102,10 @@ def test_who_is_not_ready_is_told_and_why(monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_could_not_be_applied_is_told_at_once() -> None:
     with pytest.raises(ValidationError, match="not applied: demo: no matches for kind"):
         addons_ready(Api([], errors="demo: no matches for kind\n"))  # type: ignore[arg-type]
+
+
+def test_no_line_of_what_an_addon_fails_with_is_lost() -> None:
+    errors = "demo: first: a\ndemo: second\ndemo: \nother: third\n"
+    assert not_applied(Api([], errors=errors)) == {"demo": "first: a; second", "other": "third"}  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="not applied: demo: first: a; second; other: third"):
+        addons_ready(Api([], errors=errors))  # type: ignore[arg-type]

@@ -126,6 +126,26 @@ def test_init_with_a_role_that_is_none(monkeypatch: Any, capsys: Any) -> None:
     assert not Path("cluster.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "what"),
+    [("no/such/x.xml", "there is no folder"), ("folder", "is a folder"), ("folder/file/x.xml", "there is no folder")],
+)
+@pytest.mark.parametrize(
+    "command", [["validate", "--junit"], ["bundle", "create", "--key", "k", "-o"], ["backup"]], ids=" ".join
+)
+def test_what_cannot_be_written_is_told_before_anything_runs(
+    monkeypatch: Any, capsys: Any, command: list[str], file: str, what: str
+) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    Path("folder").mkdir()
+    Path("folder/file").touch()
+    monkeypatch.setattr("kubeup.host.session.Session.connect", lambda *_: pytest.fail("it ran"))
+    code, out, err = run(monkeypatch, capsys, *command, file)
+    assert (code, out) == (2, "")
+    assert what in " ".join(err.split())
+    assert Path("folder/file").read_bytes() == b""
+
+
 def test_what_hosts_failed_at_is_told_without_a_traceback(monkeypatch: Any, capsys: Any) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise HostsFailed("connecting", [HostFailure("n1", "ssh n1", None, "no route", "is the host up?")])

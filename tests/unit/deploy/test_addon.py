@@ -22,7 +22,7 @@ def cluster(world: Any, tmp_path: Path) -> Any:
     return world.cluster("ai", addons={**addons, "manifests": [str(tmp_path / "own.yaml")]})
 
 
-def states(cluster: Any, monkeypatch: pytest.MonkeyPatch, found: list[Part], wrong: list[str]) -> dict[str, Any]:
+def states(cluster: Any, monkeypatch: pytest.MonkeyPatch, found: list[Part], wrong: dict[str, str]) -> dict[str, Any]:
     monkeypatch.setattr(addon, "Kubectl", lambda cluster, session: None)
     monkeypatch.setattr(addon, "parts", lambda kubectl: found)
     monkeypatch.setattr(addon, "not_applied", lambda kubectl: wrong)
@@ -32,7 +32,7 @@ def states(cluster: Any, monkeypatch: pytest.MonkeyPatch, found: list[Part], wro
 
 def test_all_are_listed_with_how_they_are(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = [part("coredns"), part("metrics-server", works=False), part("local-path"), part("manifests.former")]
-    listed = states(cluster, monkeypatch, found, ["manifests.own: no matches for kind X"])
+    listed = states(cluster, monkeypatch, found, {"manifests.own": "no matches for kind X"})
     assert {name for name, row in listed.items() if row.on} == {"coredns", "metrics-server", "nfs", "manifests.own"}
     assert listed["coredns"].state == "ready (coredns 1/1)"
     assert listed["coredns"].version == "1.15.0"
@@ -53,6 +53,29 @@ def test_a_silent_api_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> 
     listed = {row.name: row.state for row in rows(cluster, cast(Any, None))}
     assert listed["coredns"] == "the API does not answer"
     assert listed["traefik"] == ""
+
+
+def test_what_does_not_go_away_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {"traefik": "timed out", "manifests.former": "no way to the API", "access": "forbidden"}
+    listed = states(cluster, monkeypatch, [part("traefik"), part("manifests.former")], wrong)
+    assert listed["traefik"].state == "not taken away: timed out"
+    assert listed["manifests.former"].state == "no way to the API"
+    assert listed["access"].state == "forbidden"
+
+
+def test_an_api_that_goes_silent_in_the_middle_is_told(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> str:
+        raise HostsFailed("asking the API", [])
+
+    for late in ("why", "not_applied"):
+        with monkeypatch.context() as patched:
+            patched.setattr(addon, "Kubectl", lambda cluster, session: None)
+            patched.setattr(addon, "parts", lambda kubectl: [part("coredns", works=False)])
+            patched.setattr(addon, "not_applied", lambda kubectl: {})
+            patched.setattr(addon, late, silent)
+            listed = {row.name: row.state for row in rows(cluster, cast(Any, None))}
+        assert listed["coredns"] == "the API does not answer"
+        assert listed["traefik"] == ""
 
 
 def test_an_unknown_addon_is_refused(tmp_path: Path) -> None:

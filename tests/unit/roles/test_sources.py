@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import threading
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ def test_registries_are_hosts_toml(world: Any) -> None:
     own = resources(world, registries={"docker.io": {"mirrors": mirrors, "ca": PEM}, "r.example:5000": {"ca": PEM}})
     text = own["file", "/etc/containerd/certs.d/docker.io/hosts.toml"].content
     assert text.index('server = "https://registry-1.docker.io"') < text.index("m1.example") < text.index("m2.example")
-    assert 'ca = "/etc/containerd/certs.d/docker.io/ca.crt"' in text
+    told = tomllib.loads(text)
+    ca = "/etc/containerd/certs.d/docker.io/ca.crt"
+    # containerd asks the registry itself last, and then by what stands at the top.
+    assert [told["ca"], *(host["ca"] for host in told["host"].values())] == [ca] * 3
     alone = own["file", "/etc/containerd/certs.d/r.example:5000/hosts.toml"].content
     assert 'server = "https://r.example:5000"\nca = "/etc/containerd/certs.d/r.example:5000/ca.crt"' in alone
     assert own["file", "/etc/containerd/certs.d/docker.io/ca.crt"].content == PEM
