@@ -90,7 +90,7 @@ def answer(url: str, host: str, trust: ssl.SSLContext | None = None) -> httpx.Re
 
 @pytest.fixture(scope="module")
 def site(cluster: WithIngress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    """A web site behind an Ingress; what its certificate is checked by."""
+    """A web site behind an Ingress, in a namespace of its own; what its certificate is checked by."""
     folder = tmp_path_factory.mktemp("tls")
     secret = subprocess.run(
         ["sh", "-ec", CERTIFIED],
@@ -101,12 +101,13 @@ def site(cluster: WithIngress, tmp_path_factory: pytest.TempPathFactory) -> Iter
         env={**os.environ, **cluster.environment},
     ).stdout
     web = "---".join(text for text in OBJECTS.split("---") if "name: door" not in text)
-    cluster.kubectl("apply", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
-    cluster.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
+    cluster.kubectl("create", "namespace", "site")
+    cluster.kubectl("apply", "-n", "site", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
+    cluster.kubectl("rollout", "status", "-n", "site", "daemonset/web", "--timeout=60s")
     trust = ssl.create_default_context(cafile=str(folder / "crt"))
     assert eventually(lambda: served(f"http://{cluster.vip}/", "plain.example.com"), 30)
     yield trust
-    cluster.kubectl("delete", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
+    cluster.kubectl("delete", "namespace", "site")
 
 
 def served(url: str, host: str, trust: ssl.SSLContext | None = None) -> bool:
@@ -126,7 +127,9 @@ def test_ingress_by_host_name_with_and_without_tls(cluster: WithIngress, site: s
             answer(f"https://{address}/", "other.example.com", site)  # one that Traefik made up
     with pytest.raises(httpx.ConnectError):
         answer(f"http://{cluster.address(cluster.master)}/", "plain.example.com")  # which is not one of its nodes
-    shown = cluster.kubectl("get", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
+    shown = cluster.kubectl(
+        "get", "-n", "site", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"
+    )
     assert shown == cluster.vip
     assert cluster.differences() == {}
 
