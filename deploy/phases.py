@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from kubeup.checks.outside import preflight_outside
@@ -67,26 +67,45 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        measure(run)
-        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
-        _refuse_expired(run)
-        if new := new_hosts(run.readings, run.changes):
-            preflight_reach(run, new)
-            preflight_proxy(run.cluster, run.session, new)
-        preflight_outside(run.cluster, run.readings, run.changes, run.session)
+        for look in Looks(run):
+            look()
+
+
+@dataclass
+class Looks:
+    """All that is looked at before anything is changed, in this order: each raises PreflightError with what is wrong,
+    or another KubeupError where it cannot be looked at.
+    """
+
+    run: Run
+    tried: Collection[str] | None = None
+    """The hosts whose ways to and from all others are tried; None: the new ones. The others' are proven by use."""
+    reached: Reached = field(default_factory=Reached)
+    """What came of that."""
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        run = self.run
+        yield lambda: measure(run)
+        yield lambda: preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        yield lambda: _refuse_expired(run)
+        hosts = new_hosts(run.readings, run.changes) if self.tried is None else self.tried
+        if hosts:
+            yield lambda: self._reach(hosts)
+            yield lambda: preflight_proxy(run.cluster, run.session, hosts)
+        yield lambda: preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
-            existing_etcd(run.cluster, run.session, new)
+            yield lambda: existing_etcd(run.cluster, run.session, new)
         if not run.restoring:  # which gives them data, whatever has become of theirs
-            check_members(run)
+            yield lambda: check_members(run)
 
-
-def preflight_reach(run: Run, new: Collection[str]) -> Reached:
-    """Try what the new hosts need of the network and of their disks. Raises PreflightError."""
-    found = reach(run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, new)
-    if found.problems:
-        raise PreflightError(found.problems)
-    return found
+    def _reach(self, hosts: Collection[str]) -> None:
+        run = self.run
+        self.reached = reach(
+            run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, hosts
+        )
+        if self.reached.problems:
+            raise PreflightError(self.reached.problems)
 
 
 def _refuse_expired(run: Run) -> None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kubeup.checks.outside import preflight_outside
-from kubeup.checks.preflight import preflight
-from kubeup.checks.reach import Reached, reach
-from kubeup.checks.sources import preflight_proxy
-from kubeup.deploy.phases import REACH
+from kubeup.checks.reach import Reached
+from kubeup.deploy.phases import Looks
 from kubeup.deploy.run import Run
-from kubeup.errors import PreflightError, Problem
+from kubeup.errors import KubeupError, PreflightError, Problem
 
 
 @dataclass(frozen=True)
@@ -44,24 +41,16 @@ class Examined:
 
 
 def examine(run: Run) -> Examined:
-    """Look at all hosts. Raises HostsFailed where something could not even be looked at."""
+    """Look at all hosts. What could not be looked at is a problem too."""
     problems: list[Problem] = []
-    try:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
-    except PreflightError as error:
-        problems += error.problems
-    try:
-        preflight_outside(run.cluster, run.readings, run.changes, run.session)
-    except PreflightError as error:
-        problems += error.problems
-    try:
-        preflight_proxy(run.cluster, run.session, [node.name for node in run.nodes])
-    except PreflightError as error:
-        problems += error.problems
-    everybody = [node.name for node in run.nodes]
-    reached = reach(
-        run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, everybody
-    )
+    looks = Looks(run, tried=[node.name for node in run.nodes])
+    for look in looks:
+        try:
+            look()
+        except PreflightError as error:
+            problems += error.problems
+        except KubeupError as error:
+            problems.append(Problem("", str(error)))
     hosts = {}
     for name, reading in run.readings.items():
         facts = reading.facts
@@ -75,6 +64,6 @@ def examine(run: Run) -> Examined:
             "firewall": facts.firewall,
             "selinux": facts.selinux,
             "time_service": facts.time_service,
-            **({"fsync_ms": reached.fsync[name]} if name in reached.fsync else {}),
+            **({"fsync_ms": looks.reached.fsync[name]} if name in looks.reached.fsync else {}),
         }
-    return Examined(hosts, (*problems, *reached.problems), reached)
+    return Examined(hosts, tuple(problems), looks.reached)

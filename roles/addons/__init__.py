@@ -46,7 +46,7 @@ class Addon(Protocol):
 ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, nfs, registry, own_manifests)
 """All addons, the user's own last, in the order in which they are applied."""
 
-COMPONENTS = {"local-path": "local-path-provisioner"}
+COMPONENTS = {local_path.NAME: local_path.COMPONENT}
 """The component that is an addon's program, where it is not called as the addon is."""
 
 

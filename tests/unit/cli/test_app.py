@@ -94,6 +94,16 @@ def test_no_inventory_exits_with_2(monkeypatch: Any, capsys: Any) -> None:
     assert "cluster.yaml" in err
 
 
+def test_a_bad_inventory_is_told_before_the_bundle_is_read(monkeypatch: Any, capsys: Any) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - x: 10.0.0.1\n")
+    code, _, err = run(monkeypatch, capsys, "up", "--bundle", "gone.kubeup", "--bundle-key", "bundle.pub")
+    assert code == 2
+    assert "cluster.yaml:2" in err
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    code, _, err = run(monkeypatch, capsys, "up", "--bundle", "gone.kubeup", "--bundle-key", "bundle.pub")
+    assert (code, err) == (1, "there is no bundle gone.kubeup\n")
+
+
 def test_which_inventory(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(context._Given, "inventory", None)
     assert context.inventory_path(None) == Path("cluster.yaml")
