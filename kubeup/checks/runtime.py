@@ -111,10 +111,14 @@ class Answer:
     def pods(self) -> int:
         return len(self.sections.get("pods", "").split())
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        """Name and version, e.g. "CRI-O 1.36.0"."""
         known = KNOWN.get(self.name)
-        driver = f", cgroup driver {self.cgroup_driver}" if self.cgroup_driver else ""
-        return f"{known.title if known else self.name} {self.version.removeprefix('v')}{driver}"
+        return f"{known.title if known else self.name} {self.version.removeprefix('v')}"
+
+    def __str__(self) -> str:
+        return f"{self.title}, cgroup driver {self.cgroup_driver or 'unknown'}"
 
 
 def judge(answer: Answer, cluster: Cluster, new: bool) -> Iterator[tuple[str, str]]:
@@ -141,11 +145,11 @@ def judge(answer: Answer, cluster: Cluster, new: bool) -> Iterator[tuple[str, st
         return
     number = re.match(r"v?(\d+)\.(\d+)", answer.version)
     if known.oldest and number and (int(number[1]), int(number[2])) < known.oldest:
-        yield f"{known.title} {answer.version.removeprefix('v')} is too old", f"use {known.wanted}"
+        yield f"{answer.title} is too old", f"use {known.wanted}"
     elif not answer.cgroup_driver:
         # The kubelet takes over what the runtime says, and so they never differ.
         yield (
-            f"{answer} does not tell its cgroup driver (RuntimeConfig of CRI), which the kubelet has to use too",
+            f"{answer.title} does not tell its cgroup driver (RuntimeConfig of CRI), which the kubelet has to use too",
             f"use {known.wanted}",
         )
     if known.program and known.program not in answer.sections.get("programs", "").split():
@@ -156,12 +160,12 @@ def judge(answer: Answer, cluster: Cluster, new: bool) -> Iterator[tuple[str, st
     for condition in answer.info.get("status", {}).get("conditions", ()):
         if condition.get("type") == "RuntimeReady" and not condition.get("status"):
             said = condition.get("message") or condition.get("reason") or "it does not say why"
-            yield f"{answer} is not ready: {said}", "see its journal"
+            yield f"{answer.title} is not ready: {said}", "see its journal"
     if cluster.cni == "flannel":
         yield from _network(answer)
     if new and answer.pods:
         yield (
-            f"{answer.pods} pods run in {answer}, and the kubelet would remove them: they are not its own",
+            f"{answer.pods} pods run in {answer.title}, and the kubelet would remove them: they are not its own",
             "end them (crictl rmp), or remove what runs them: another cluster's kubelet",
         )
 
@@ -178,11 +182,11 @@ def _network(answer: Answer) -> Iterator[tuple[str, str]]:
     folders = cni.get("binDirs") or [f for f in [cni.get("binDir")] if f]
     if folders and PLUGINS not in folders:
         yield (
-            f"{answer} looks for network plugins in {', '.join(folders)}, and the cluster's are in {PLUGINS}",
+            f"{answer.title} looks for network plugins in {', '.join(folders)}, and the cluster's are in {PLUGINS}",
             f"add {PLUGINS} to its folders of plugins (containerd: cni, bin_dirs), and restart it",
         )
     if cni.get("confDir") not in (None, "", CONFIGURATIONS):
         yield (
-            f"{answer} looks for networks in {cni['confDir']}, and the cluster's is in {CONFIGURATIONS}",
+            f"{answer.title} looks for networks in {cni['confDir']}, and the cluster's is in {CONFIGURATIONS}",
             f"set it to {CONFIGURATIONS} (containerd: cni, conf_dir), and restart it",
         )

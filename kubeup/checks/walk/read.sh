@@ -5,7 +5,7 @@ section clock
 date +%s.%N
 section units
 for unit in containerd kubelet flanneld kube-proxy; do
-  systemctl show -p Id,LoadState,ActiveState,SubState,Result,ExecMainStatus "$unit.service" | tr '\n' ' '; echo
+  systemctl show -p Id,LoadState,ActiveState,SubState,ExecMainStatus "$unit.service" | tr '\n' ' '; echo
 done
 # A runtime that the user runs is known by its socket alone.
 socket=$(sed -n 's,^runtime-endpoint: unix://,,p' /etc/crictl.yaml 2>/dev/null)
@@ -65,8 +65,6 @@ for address in "$@"; do
   echo "$pid"
   section "pod $address addresses"
   nsenter -t "$pid" -n ip -4 -j addr
-  section "pod $address routes"
-  nsenter -t "$pid" -n ip -4 -j route
   section "pod $address listening"
   awk 'FNR > 1 && (FILENAME ~ /udp/ || $4 == "0A") { print (FILENAME ~ /udp/ ? "udp" : "tcp"), $2 }' \
     "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" "/proc/$pid/net/udp" "/proc/$pid/net/udp6" 2>/dev/null

@@ -225,6 +225,14 @@ def test_containers_stay_with_the_runtime_that_made_them(world: Any) -> None:
         assert problems(world, wanted, {"n1": reading}) == ([said] if name else [])
 
 
+def test_a_file_that_somebody_has_altered_is_not_another_runtime(world: Any) -> None:
+    cluster = world.cluster("ai", runtime={"socket": "/run/x.sock"})
+    reading = world.holding(world.desired(cluster, cluster.nodes[0]), world.host(cluster.nodes[0]))
+    reading.record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+    reading.hashes["/etc/crictl.yaml"] = "another"
+    assert problems(world, cluster, {"n1": reading}) == []
+
+
 def test_a_run_that_was_killed_before_there_were_containers_goes_on(world: Any) -> None:
     cluster = world.cluster("ai", runtime={"socket": "/run/x.sock"})
     reading = Reading(world.host(cluster.nodes[0]))
