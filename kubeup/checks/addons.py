@@ -8,7 +8,7 @@ from typing import Any
 
 import gevent
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import Kubectl, condition
 from kubeup.checks.pods import why_not_ready
 from kubeup.cluster.manifests import OWNER
 from kubeup.errors import ValidationError
@@ -31,7 +31,7 @@ for file in *.error; do [ ! -e "$file" ] || sed "s|^|${file%.error}: |" "$file";
 
 @dataclass(frozen=True)
 class Part:
-    """A workload of an addon, or an API that it serves. ``ready`` of ``wanted`` are the pods, "" where it has none."""
+    """A workload of an addon, or an API that it serves. ``pods``: how many are ready, as 1/2; "" where it has none."""
 
     addon: str
     kind: str
@@ -51,7 +51,7 @@ def parts(kubectl: Kubectl) -> list[Part]:
 
 def _part(one: dict[str, Any]) -> Part:
     meta, spec, status = one["metadata"], one["spec"], one.get("status", {})
-    available = any(c["type"] == "Available" and c["status"] == "True" for c in status.get("conditions", []))
+    available = condition(status, "Available").get("status") == "True"
     if one["kind"] == "APIService":
         works, serves, pods = available, available, ""
     else:
@@ -72,8 +72,8 @@ def why(kubectl: Kubectl, part: Part) -> str:
     """Why a part is not ready."""
     what = f"{part.addon}: {part.kind} {part.name} is not ready"
     if part.kind == "APIService":
-        conditions = part.data.get("status", {}).get("conditions", [])
-        return ": ".join([what, *(c.get("message", "") for c in conditions if c["type"] == "Available")])
+        message = condition(part.data.get("status", {}), "Available").get("message", "")
+        return f"{what}: {message}" if message else what
     selector = ",".join(f"{k}={v}" for k, v in part.data["spec"]["selector"].get("matchLabels", {}).items())
     pods = kubectl.get("pods", "-n", part.namespace, "-l", selector)
     reasons = [reason for pod in pods if (reason := why_not_ready(pod))]

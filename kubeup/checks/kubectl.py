@@ -29,17 +29,23 @@ CORDONED = "kubeup.dev/cordoned"
 
 def condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     """The condition of that type in an object's status; empty where nobody has reported one."""
-    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+    return next((c for c in status.get("conditions") or () if c["type"] == kind), {})
 
 
-def ready(node: Mapping[str, Any]) -> str:
-    """What a Node's condition Ready says: True, False or Unknown (its kubelet has not reported for a while)."""
-    return str(condition(node["status"], "Ready").get("status", "Unknown"))
+def ready(thing: Mapping[str, Any]) -> str:
+    """What the condition Ready of a Node or pod says: True, False or Unknown (its kubelet has not reported lately)."""
+    return str(condition(thing.get("status", {}), "Ready").get("status", "Unknown"))
 
 
 def cordoned(node: Mapping[str, Any]) -> bool:
     """Whether it was kubeup that cordoned a Node."""
     return CORDONED in node["metadata"].get("annotations", {})
+
+
+def _first(script: str) -> str:
+    """Of a script, what an error shows of it: the first line that calls kubectl."""
+    lines = [line.strip() for line in script.splitlines() if not line.lstrip().startswith("#")]
+    return next((line for line in lines if "kubectl " in line), script.strip())
 
 
 class Kubectl:
@@ -74,7 +80,7 @@ class Kubectl:
         """The standard output of a script that must succeed. Raises HostsFailed."""
         master, output = self._on_any(script, *arguments, stdin=stdin, timeout=timeout)
         if not output.ok:
-            raise HostsFailed("asking the API", [failure(master, f"kubectl ({script.splitlines()[0]})", output)])
+            raise HostsFailed("asking the API", [failure(master, f"kubectl ({_first(script)})", output)])
         return output.stdout
 
     def get(self, *arguments: str) -> list[dict[str, Any]]:

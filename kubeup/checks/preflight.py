@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kubeup.checks.places import KUBELET_PORT
 from kubeup.cluster import Cluster, Node, VirtualAddress
 from kubeup.cluster.trust import Trust
 from kubeup.components import Artifact
@@ -32,7 +33,7 @@ PORTS: Mapping[int, tuple[str, str]] = {
     2380: ("members", "etcd.service"),
     10257: ("masters", "kube-controller-manager.service"),
     10259: ("masters", "kube-scheduler.service"),
-    10250: ("nodes", "kubelet.service"),
+    KUBELET_PORT: ("nodes", "kubelet.service"),
     10249: ("nodes", "kube-proxy.service"),
     10256: ("nodes", "kube-proxy.service"),
     5000: ("registry_nodes", "kubeup-registry.service"),
@@ -63,7 +64,6 @@ LEFTOVERS = {
 BALANCERS = {"haproxy": "/etc/haproxy/haproxy.cfg", "keepalived": "/etc/keepalived/keepalived.conf"}
 """Package and configuration of what several masters need."""
 
-KUBELET_PORT = 10250
 SNAPSHOTS_PORT = 2382
 
 LEAST_MEMORY_KIB = {True: 700 * 1024, False: 300 * 1024}

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from kubeup.checks.preflight import KUBELET_PORT, SNAPSHOTS_PORT
+from kubeup.checks.places import KUBELET_PORT, VXLAN_PORT
+from kubeup.checks.preflight import SNAPSHOTS_PORT
 from kubeup.cluster import Cluster, Node
 from kubeup.errors import HostsFailed, Problem
 from kubeup.host.reading import Reading
 from kubeup.host.session import Output, Session, failure
-
-VXLAN_PORT = 8472
-"""flannel's, on Linux (pkg/backend/vxlan)."""
 
 SLOWEST_FSYNC = 100.0
 """Milliseconds: etcd's heartbeat interval. A log that takes longer to write loses its leader again and again."""

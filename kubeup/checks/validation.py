@@ -21,6 +21,7 @@ import httpx
 from kubeup.checks.addons import addons_ready
 from kubeup.checks.kubectl import KUBECTL, Kubectl, condition
 from kubeup.checks.outside import answers_outside
+from kubeup.checks.places import PROBE
 from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk import in_short, trace
 from kubeup.cluster import Cluster, api_endpoint
@@ -29,7 +30,6 @@ from kubeup.errors import KubeupError
 from kubeup.host.session import Session
 from kubeup.templates import render, text
 
-PROBE = "/opt/kubeup/bin/kubeup-probe"
 LABEL = "kubeup.dev/validation=true"
 STAND_IN = "kubeup.dev/stand-in"
 """Label and taint of nodes that no host stands behind, see kubeup.checks.deep, and label of pods meant for them."""
@@ -521,7 +521,7 @@ def _objects(proof: Proof) -> Iterator[Callable[[], None]]:
         "validation/objects.yaml.j2",
         namespace=proof.namespace,
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
-        names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
+        names=[node.name for node in proof.cluster.nodes],
     )
     apply = "kubectl apply --server-side --force-conflicts -f - >&2"
     job = gevent.spawn(proof.kubectl.script, f"{SWEEP}{apply}", stdin=text)
@@ -548,10 +548,13 @@ def validate(
     only: Collection[str] = (),
     limit: float | None = None,
 ) -> list[CheckResult]:
-    """Check everything; what each check found, in order. ``show`` gets 2015's output, ``seen`` each result at once.
+    """Run the checks, up to where one fails that the others build on. Returns what each found, in order.
+
+    ``show`` gets 2015's output, ``seen`` each result at once.
 
     ``names``: the nodes to look at, with a master among them; the others are not spoken to, nor need they be alive.
-    ``only``: the checks to run, by their titles, and with them what they build on. ``limit``: seconds for all of it.
+    ``only``: the checks to run, by their titles, and with them what they build on. ``limit``: seconds for all checks;
+    making and removing the objects that they look at comes on top.
 
     Raises HostsFailed when no master can be asked.
     """

@@ -65,10 +65,10 @@ class HostFacts:
     selinux: bool = False
     """Whether SELinux is on, be it that it only tells."""
     firewall: str = ""
-    """The one that runs: firewalld, ufw, or none."""
+    """The one that runs: firewalld or ufw; "" where none does."""
     network_manager: bool = False
     time_service: str = ""
-    """The unit that keeps the clock right without kubeup, "" where none runs."""
+    """The unit that keeps the clock right, "" where none runs, or kubeup's own starts it."""
     machine_id: str = ""
     macs: tuple[tuple[str, str], ...] = ()
     """(network link, MAC address), without the links that software makes for itself."""

@@ -10,8 +10,6 @@ look() { systemctl show -p Id,ActiveState,NRestarts,ActiveEnterTimestampMonotoni
     awk -F= -v now="$(awk '{printf "%.0f", $1 * 1000000}' /proc/uptime)" '
     function out() {
         young = v["NRestarts"] > 2 && now - v["ActiveEnterTimestampMonotonic"] < 5000000
-        # The addons may take minutes to come and go, which another check waits for.
-        if (v["Id"] == "kubeup-addons.service" && v["ActiveState"] == "activating") delete v["Id"]
         if ("Id" in v && (v["ActiveState"] != "active" || young)) print v["Id"], v["ActiveState"]
         split("", v)
     }

@@ -6,7 +6,8 @@ import json
 
 from kubeup.checks.deep.ground import Ground
 from kubeup.checks.kubectl import KUBECTL
-from kubeup.checks.validation import PROBE, CheckFailed
+from kubeup.checks.places import PROBE
+from kubeup.checks.validation import CheckFailed
 
 # kubectl as a program, which `timeout` needs: what scripts otherwise have is a function.
 _VARIABLE, _COMMAND = KUBECTL.split(" ", 1)

@@ -14,18 +14,18 @@ from kubeup.checks.deep.ground import (
     Ground,
     Object,
     account,
-    condition,
     container,
     last_line,
     pod,
     pod_spec,
 )
+from kubeup.checks.kubectl import condition, ready
 from kubeup.checks.validation import STAND_IN, CheckFailed
 
-ALL = [{"operator": "Exists"}]
-"""Of a pod that tolerates every taint."""
 ACTS_WITHIN = 15
 """Seconds within which a controller must have done what it is for."""
+MOVES_WITHIN = 25
+"""Seconds within which a pod of a node that is not well must run on another: it is evicted after 1, and has to end."""
 
 
 def _template(app: str, **spec: object) -> Object:
@@ -265,13 +265,13 @@ def jobs(ground: Ground) -> str:
     ground.make(account(), job("succeeds", 2, "resolve", "localhost"), job("fails", 1, "no-such-command"))
 
     def ended() -> str:
-        there = {one["metadata"]["name"]: one for one in ground.get("jobs")}
+        there = {one["metadata"]["name"]: one.get("status", {}) for one in ground.get("jobs")}
         found = {name: there.get(name, {}) for name in ("succeeds", "fails")}
         for name, kind, other in (("succeeds", "Complete", "Failed"), ("fails", "Failed", "Complete")):
-            if condition(found[name], other).get("status") == "True":
-                raise CheckFailed(f"the Job {name} is {other}: {condition(found[name], other).get('message', '')}")
+            if (wrong := condition(found[name], other)).get("status") == "True":
+                raise CheckFailed(f"the Job {name} is {other}: {wrong.get('message', '')}")
             if condition(found[name], kind).get("status") != "True":
-                active, done = (found[name].get("status", {}).get(key, 0) for key in ("active", "succeeded"))
+                active, done = (found[name].get(key, 0) for key in ("active", "succeeded"))
                 return f"the Job {name} is not {kind}: {active} of its pods run, {done} have succeeded"
         return ""
 
@@ -351,9 +351,12 @@ def node_death(ground: Ground) -> str:
             return "nothing came in the place of a pod whose node is not ready"
         if all(one["spec"].get("nodeName", "") in ("", name) for one in others):
             return "the pod that came in the place of another was given no other node"
-        ready = any(condition(one, "Ready").get("status") == "True" for one in others)
-        return "" if ready else "the pod that came in the place of another does not run"
+        return (
+            ""
+            if any(ready(one) == "True" for one in others)
+            else "the pod that came in the place of another does not run"
+        )
 
-    ground.until(35, moved)
+    ground.until(MOVES_WITHIN, moved)
     where = {one["spec"].get("nodeName", "") for key, one in pods().items() if key not in before}
     return f"its pod was evicted, and runs on {', '.join(sorted(where))}"

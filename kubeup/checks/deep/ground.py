@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import Kubectl, ready
 from kubeup.checks.validation import STAND_IN, CheckFailed
 from kubeup.cluster import Cluster
 from kubeup.components import DEFAULT_VERSIONS, image_reference
@@ -114,7 +114,7 @@ class Pods:
             raise CheckFailed(last_line(said.stderr) or "the API gave no answer")
         if not said.ok:
             pods = ground.kubectl.get("pods", "-n", self.namespace)
-            waiting = [p["spec"]["nodeName"] for p in pods if condition(p, "Ready").get("status") != "True"]
+            waiting = [p["spec"]["nodeName"] for p in pods if ready(p) != "True"]
             raise CheckFailed(f"no pod became ready within 25 s on {', '.join(waiting) or said.stderr}")
         return names
 
@@ -248,9 +248,3 @@ ON_ANY_HOST: dict[str, Any] = {
 
 UNSCHEDULED: dict[str, Any] = {"schedulerName": "kubeup.dev/nobody"}
 """Of a pod that is only to be there: it is never given a node."""
-
-
-def condition(thing: Object, kind: str) -> Object:
-    """A condition in an object's status; empty where it has none of that type."""
-    found: Object = next((c for c in thing.get("status", {}).get("conditions", []) if c["type"] == kind), {})
-    return found

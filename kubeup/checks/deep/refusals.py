@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kubeup.checks.deep.ground import Ground, last_line
-from kubeup.checks.validation import PROBE, CheckFailed
+from kubeup.checks.places import KUBELET_PORT, PROBE
+from kubeup.checks.validation import CheckFailed
 from kubeup.cluster import Cluster, Node
 
 CA = "/etc/kubernetes/pki/ca.crt"
@@ -21,7 +22,7 @@ PLAIN = {8080: "kube-apiserver without TLS", 10255: "the kubelet's port without 
 
 
 def _urls(cluster: Cluster, node: Node) -> list[str]:
-    kubelet = f"https://{node.address}:10250/pods"
+    kubelet = f"https://{node.address}:{KUBELET_PORT}/pods"
     if not node.is_master:
         return [kubelet]
     return [kubelet, *(f"https://{node.address}:{cluster.api_port}{path}" for path in PATHS)]

@@ -24,9 +24,10 @@ Check = Callable[[Ground], str]
 
 @dataclass(frozen=True)
 class Deep:
-    """One check. ``limit``: seconds that it may take; ``by``: the component on masters that does what is looked at.
+    """One check. ``limit``: seconds that it may take, which is more than it waits for in all.
 
-    ``space``: whether it has a namespace of its own, or uses that of pods which several look at, or none.
+    ``by``: the component on masters that does what is looked at. ``space``: whether it has a namespace of its own, or
+    uses that of pods which several look at, or none.
     """
 
     name: str
@@ -40,7 +41,7 @@ SCHEDULER, CONTROLLERS = "kube-scheduler", "kube-controller-manager"
 
 CHECKS: tuple[Deep, ...] = (
     # Those that take longest come first.
-    Deep("node-death", controllers.node_death, 55, CONTROLLERS),
+    Deep("node-death", controllers.node_death, 60, CONTROLLERS),
     Deep("logs", access.logs, 50, space="pods"),
     Deep("exec", access.execute, 50, space="pods"),
     Deep("port-forward", access.port_forward, 50, space="pods"),

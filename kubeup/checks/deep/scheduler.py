@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kubeup.checks.deep.ground import ON_ANY_HOST, Ground, Object, account, condition, container, pod
+from kubeup.checks.deep.ground import ON_ANY_HOST, Ground, Object, account, container, pod
+from kubeup.checks.kubectl import condition
 from kubeup.checks.validation import CheckFailed
 
 DECIDES_WITHIN = 15
@@ -25,7 +26,7 @@ def decisions(pods: list[Object]) -> dict[str, Decision]:
     """By the pods' names; those that it has not looked at yet are not among them."""
     found = {}
     for one in pods:
-        scheduled = condition(one, "PodScheduled")
+        scheduled = condition(one.get("status", {}), "PodScheduled")
         if one["spec"].get("nodeName"):
             found[one["metadata"]["name"]] = Decision(node=one["spec"]["nodeName"])
         elif scheduled.get("reason") == "Unschedulable":

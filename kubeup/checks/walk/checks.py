@@ -7,6 +7,7 @@ table in which they stand.
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,12 +16,14 @@ from ipaddress import IPv4Address
 from typing import Any
 from urllib.parse import urlsplit
 
+from kubeup.checks.kubectl import condition
+from kubeup.checks.places import VXLAN_PORT
 from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk.policies import forbids
 from kubeup.checks.walk.questions import NAME, WHOLE, came_back, of_host, of_leg, of_tunnel
 from kubeup.checks.walk.reading import BRIDGE, SYSTEM, TUNNEL, Host, Object
 from kubeup.checks.walk.rules import Outcome, Packet
-from kubeup.checks.walk.situation import VXLAN_HEADERS, VXLAN_PORT, Leg, Situation, Stage
+from kubeup.checks.walk.situation import VXLAN_HEADERS, Leg, Situation, Stage
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,9 @@ def host_silent(situation: Situation, host: Host) -> Fault | None:
 
 
 def clock_skew(situation: Situation, host: Host) -> Fault | None:
-    others = [other.skew for other in situation.hosts.values() if not other.error]
+    skews = [other.skew for other in situation.hosts.values() if not other.error]
     # The one that stands apart from most is wrong; of two, the one that differs from this machine's clock.
-    middle = sorted([*others, 0.0])[len(others) // 2 if len(others) % 2 == 0 else (len(others) + 1) // 2]
+    middle = statistics.median_high([*skews, 0.0])
     apart = host.skew - middle
     if abs(apart) <= MAX_SKEW:
         return None
@@ -171,7 +174,7 @@ def node_not_ready(situation: Situation, host: Host) -> Fault | None:
         return Fault(f"the API has no node {host.name}", "kubeup up")
     if node.ready:
         return None
-    ready = node.condition("Ready")
+    ready = condition(node.status, "Ready")
     return Fault(
         f"the node {host.name} is not Ready: {ready.get('message', 'its kubelet has never reported')}",
         "journalctl -u kubelet -n 30 --no-pager",
@@ -943,18 +946,13 @@ def _answered(situation: Situation, leg: Leg) -> bool | None:
 
 
 def no_answer(situation: Situation, leg: Leg | None) -> Fault | None:
-    """The last word: nothing that was read is wrong, and yet it does not arrive."""
+    """The last word: it was asked, and does not answer, whatever else is wrong."""
     tried: list[tuple[str, Any]] = [(situation.asked, situation.answers.get(WHOLE, {}))]
     tried += [
         (f"{way.address}:{way.port}", situation.answers.get(of_leg(way), {})) for way in situation.legs if not way.dns
     ]
     for what, answer in tried:
         if answer.get("error"):
-            logs = "conntrack -S; dmesg | tail -20"
-            return Fault(
-                f"nothing that was read is wrong, and yet {what} does not answer {situation.client.text}: "
-                f"{answer['error']}",
-                logs,
-                situation.start,
-            )
+            evidence = f"{what} does not answer {situation.client.text}: {answer['error']}"
+            return Fault(evidence, "conntrack -S; dmesg | tail -20", situation.start)
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kubeup.checks.walk.hops import LAST
 from kubeup.checks.walk.walk import Finding, Passed, Walk
 
 Line = tuple[str, str]
@@ -43,7 +44,7 @@ def _verdict(walk: Walk) -> list[Line]:
         return [(f"The way is whole, {said[walk.arrives]}.".replace(", (", " ("), "ok")]
     lines: list[Line] = [
         (f"First broken link: {broken.where}: {broken.check.about}", "broken"),
-        (f"  Evidence: {broken.fault.evidence}", "plain"),
+        (f"  Evidence: {evidence(broken)}", "plain"),
         (f"  Mend it:  {mend(broken)}", "plain"),
     ]
     others = {f.check.about for f in walk.findings if f.check.name != broken.check.name}
@@ -53,6 +54,11 @@ def _verdict(walk: Walk) -> list[Line]:
         words = "  (A connection was answered all the same: what is broken does not stop every packet, or not yet.)"
         lines.append((words, "plain"))
     return lines
+
+
+def evidence(broken: Finding) -> str:
+    """What was seen of the first broken link; and where that is what was tried alone, that nothing says why."""
+    return f"{broken.fault.evidence}{' (nothing that was read says why)' if broken.hop in LAST else ''}"
 
 
 def mend(finding: Finding) -> str:
@@ -73,5 +79,5 @@ def in_short(walk: Walk) -> str:
         return ""
     return (
         f"\n      first broken link from {walk.situation.client.text} to {walk.situation.target.text}: {broken.where}: "
-        f"{broken.check.about}\n      evidence: {broken.fault.evidence}\n      mend it:  {mend(broken)}"
+        f"{broken.check.about}\n      evidence: {evidence(broken)}\n      mend it:  {mend(broken)}"
     )

@@ -76,7 +76,7 @@ def _known(name: str, cluster: Cluster, text: str) -> None:
 
 
 def find_pod(api: Api, end: End) -> Object:
-    """The pod that is meant, by its name or by the name of what made it. Raises WalkRefused with what there is."""
+    """The pod of that name. Raises WalkRefused with what there is."""
     pods = [pod for pod in api.pods if pod.namespace == end.namespace]
     for pod in pods:
         if pod.name == end.name:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from kubeup.checks.places import VXLAN_PORT
 from kubeup.checks.walk import checks
 from kubeup.checks.walk.checks import Look, behind, end, on, start
 from kubeup.checks.walk.questions import NAME, WHOLE, of_leg
@@ -176,7 +177,7 @@ def show_vxlan(situation: Situation, leg: Leg | None) -> list[str]:
     hardware, address = last.links[TUNNEL]["address"], str(last.subnet.network_address)
     return [
         f"{TUNNEL} (MTU {first.mtu(TUNNEL)}): neighbour {address} is {hardware}, which the FDB has at "
-        f"{first.fdb.get(hardware, 'nowhere')}; UDP 8472 to {leg.node}"
+        f"{first.fdb.get(hardware, 'nowhere')}; UDP {VXLAN_PORT} to {leg.node}"
     ]
 
 
@@ -269,7 +270,7 @@ LEG: tuple[Hop, ...] = (
         Check("neighbour-missing", "a neighbour's entry is gone", checks.neighbour_missing, ("dns-answer",)),
         Check("fdb-missing", "an FDB entry is gone", checks.fdb_missing, ("dns-answer",)),
         Check("mtu-too-large", "the MTU is too large", checks.mtu_too_large),
-        Check("tunnel-blocked", "UDP 8472 is blocked", checks.tunnel_blocked, ("dns-answer",)),
+        Check("tunnel-blocked", f"UDP {VXLAN_PORT} is blocked", checks.tunnel_blocked, ("dns-answer",)),
         Check("node-unreachable", "a node does not reach another", checks.node_unreachable, ("dns-answer",)),
     )),
     Hop("bridge", "bridge", show_bridge, (
@@ -294,7 +295,7 @@ LEG: tuple[Hop, ...] = (
 LAST: tuple[Hop, ...] = (
     Hop("answer", "answer", show_answer, (
         Check("dns-answer", "the name does not resolve", checks.dns_answer),
-        Check("no-answer", "it does not answer, for a reason unknown", checks.no_answer),
+        Check("no-answer", "it does not answer", checks.no_answer),
     )),
 )  # fmt: skip
 """What was tried, from one end to the other: it has the last word where nothing else says anything."""

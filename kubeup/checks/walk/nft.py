@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, get_args
 
 from kubeup.checks.walk.rules import (
     MASQUERADE,
     MISS,
     Chain,
+    Hook,
     Packet,
     Rule,
     Step,
@@ -21,7 +22,7 @@ from kubeup.checks.walk.rules import (
     when,
 )
 
-HOOKS = ("ingress", "prerouting", "input", "forward", "output", "postrouting")
+HOOKS = get_args(Hook)
 FAMILIES = ("ip", "inet", "netdev")
 """Those whose chains see IPv4 packets on their way. (bridge: frames between pods of one node, which are not judged.)"""
 

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kubeup.checks.places import KUBELET_PORT, PROBE
 from kubeup.checks.walk.reading import TUNNEL
-from kubeup.checks.walk.situation import KUBELET_PORT, Leg, Situation
+from kubeup.checks.walk.situation import Leg, Situation
 from kubeup.host.session import Session
 
-PROBE = "/opt/kubeup/bin/kubeup-probe"
+WHOLE = "target"
+"""The name of the question that is the client's own."""
+NAME = "name"
+"""The name of the question whether the Service's name resolves."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,6 @@ def came_back(answer: Mapping[str, Any]) -> bool | None:
 def of_host(leg: Leg) -> str:
     """The name of the question whether a leg's node answers at its own address."""
     return f"host {leg.node}"
-
-
-WHOLE = "target"
-"""The name of the question that is the client's own."""
-NAME = "name"
-"""The name of the question whether the Service's name resolves."""
 
 
 def questions(situation: Situation) -> list[Question]:

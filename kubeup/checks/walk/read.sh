@@ -5,7 +5,7 @@ section clock
 date +%s.%N
 section units
 for unit in containerd kubelet flanneld kube-proxy; do
-  systemctl show -p Id,LoadState,ActiveState,SubState,Result,ExecMainStatus "$unit.service" | tr '\n' ' '; echo
+  systemctl show -p Id,LoadState,ActiveState,SubState,ExecMainStatus "$unit.service" | tr '\n' ' '; echo
 done
 section sysctl
 for name in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/netfilter/nf_conntrack_count \
@@ -57,8 +57,6 @@ for address in "$@"; do
   echo "$pid"
   section "pod $address addresses"
   nsenter -t "$pid" -n ip -4 -j addr
-  section "pod $address routes"
-  nsenter -t "$pid" -n ip -4 -j route
   section "pod $address listening"
   awk 'FNR > 1 && (FILENAME ~ /udp/ || $4 == "0A") { print (FILENAME ~ /udp/ ? "udp" : "tcp"), $2 }' \
     "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" "/proc/$pid/net/udp" "/proc/$pid/net/udp6" 2>/dev/null

@@ -15,7 +15,7 @@ from typing import Any
 
 from cryptography import x509
 
-from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.kubectl import Kubectl, condition
 from kubeup.checks.walk import iptables, nft
 from kubeup.checks.walk.rules import Ruleset
 from kubeup.errors import KubeupError
@@ -62,13 +62,9 @@ class Object:
     def labels(self) -> Mapping[str, str]:
         return self.data["metadata"].get("labels") or {}
 
-    def condition(self, kind: str) -> Mapping[str, str]:
-        """The condition of that type; empty where there is none."""
-        return next((c for c in self.status.get("conditions", []) if c["type"] == kind), {})
-
     @property
     def ready(self) -> bool:
-        return self.condition("Ready").get("status") == "True"
+        return condition(self.status, "Ready").get("status") == "True"
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}" if self.namespace else self.name
@@ -161,7 +157,6 @@ class PodNetwork:
     loopback_only: frozenset[tuple[str, int]]
     """Those of them that are on its loopback alone."""
     nameservers: tuple[str, ...]
-    search: tuple[str, ...]
 
 
 @dataclass
@@ -309,7 +304,6 @@ class Host:
             frozenset(open_to_all),
             frozenset((protocol, port) for protocol, port, loopback in sockets if loopback) - open_to_all,
             tuple(word[1] for word in words if word[:1] == ["nameserver"] and len(word) > 1),
-            tuple(name for word in words if word[:1] == ["search"] for name in word[1:]),
         )
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Any
 
+from kubeup.checks.kubectl import condition
+from kubeup.checks.places import KUBELET_PORT, VXLAN_PORT
 from kubeup.checks.walk.ends import End, find_pod, find_service
 from kubeup.checks.walk.reading import BRIDGE, TUNNEL, Api, Host, Object, Route
 from kubeup.checks.walk.rules import Hook, Outcome, Packet
@@ -15,10 +17,6 @@ from kubeup.cluster import Cluster
 from kubeup.errors import WalkRefused
 
 PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
-KUBELET_PORT = 10250
-"""What a node is asked for where nothing else is said: it answers there at all of its addresses, the tunnel's too."""
-VXLAN_PORT = 8472
-"""flannel's, which is also what Linux takes where nothing is said."""
 VXLAN_HEADERS = 50
 """Bytes that VXLAN puts around a packet: Ethernet, IPv4, UDP and its own."""
 
@@ -130,7 +128,7 @@ class Situation:
             ports = [p for c in containers for p in c.get("ports", ()) if p.get("protocol", "TCP") == "TCP"]
             return int(ports[0]["containerPort"]) if ports else 0
         if self.target.kind == "node" and not self.target.port:
-            return KUBELET_PORT
+            return KUBELET_PORT  # it answers there at all of its addresses, the tunnel's too
         return int(self.target.port or 0)
 
     @cached_property
@@ -426,7 +424,10 @@ class Situation:
 
 
 def refuse_without_address(situation: Situation) -> None:
-    """Refuse an end that has no address to go to, or none to come from. Raises WalkRefused."""
+    """Refuse ends that no way is between: an outside host's name, a pod without a node, a client that sends nothing.
+
+    Raises WalkRefused.
+    """
     if (
         situation.service is not None
         and not situation.asked
@@ -438,7 +439,7 @@ def refuse_without_address(situation: Situation) -> None:
     for end in (situation.client, situation.target):
         if end.kind == "pod" and not find_pod(situation.api, end).spec.get("nodeName"):
             pod = find_pod(situation.api, end)
-            why = pod.condition("PodScheduled").get("message", "no node was found for it yet")
+            why = condition(pod.status, "PodScheduled").get("message", "no node was found for it yet")
             raise WalkRefused(f"the pod {pod} has no node: {why}")
     if situation.client.kind in ("service", "nodeport"):
         raise WalkRefused(f"{situation.client.text!r} is no client: FROM is a node, a pod or an outside address")

@@ -10,7 +10,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.walk.checks import Fault
 from kubeup.checks.walk.ends import End, find_service, parse_end
 from kubeup.checks.walk.hops import LAST, LEG, TRUNK, Check, Hop
-from kubeup.checks.walk.questions import ask_all
+from kubeup.checks.walk.questions import WHOLE, ask_all
 from kubeup.checks.walk.reading import Api, read_api, read_hosts
 from kubeup.checks.walk.situation import Leg, Situation, refuse_without_address
 from kubeup.cluster import Cluster
@@ -67,7 +67,7 @@ class Walk:
     @property
     def arrives(self) -> bool | None:
         """Whether it answered when it was tried; None where it was not."""
-        answer = self.situation.answers.get("target")
+        answer = self.situation.answers.get(WHOLE)
         return None if answer is None else not answer.get("error")
 
 
@@ -112,7 +112,9 @@ def trace(
 
 
 def gather(cluster: Cluster, session: Session, client: End, target: End, silent: Mapping[str, str]) -> Situation:
-    """Read and try all that a situation is made of: three round trips, whatever the cluster's size."""
+    """Read and try all that a situation is made of, whatever the cluster's size in three steps: the API, the hosts side
+    by side, and then what is tried. (The API is read twice for a NodePort, whose Service says in which namespace.)
+    """
     api = read_api(Kubectl(cluster, session), _namespaces(client, target))
     if target.kind == "nodeport":
         api = _with_namespace_of(target, api, cluster, session)

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from kubeup.checks.kubectl import Kubectl
+from kubeup.checks.walk.reading import API_SCRIPT
+from kubeup.deploy.leaving import FORGET
 from kubeup.errors import HostsFailed
 from kubeup.host.session import Output
 
@@ -42,6 +44,22 @@ def test_a_failure_names_the_master_that_was_asked(world: Any) -> None:
     with pytest.raises(HostsFailed) as caught:
         Kubectl(world.cluster("ai ai ai"), masters).checked("kubectl get nodes")  # type: ignore[arg-type]
     assert [failed.host for failed in caught.value.failures] == ["n2"]
+
+
+@pytest.mark.parametrize(
+    ("script", "shown"),
+    [
+        ("kubectl get nodes", "kubectl get nodes"),
+        (API_SCRIPT, "kubectl get nodes,services -A -o json"),
+        (FORGET, 'kubectl delete node "$1" --ignore-not-found --timeout=60s >&2 || exit 1'),
+        ("# what kubectl says\nset -e\n  kubectl version\nkubectl get pods", "kubectl version"),
+        ("true", "true"),
+    ],
+)
+def test_a_failure_shows_what_was_asked(world: Any, script: str, shown: str) -> None:
+    with pytest.raises(HostsFailed) as caught:
+        Kubectl(world.cluster("ai"), Masters(n1=Output("", "forbidden", 1))).checked(script)  # type: ignore[arg-type]
+    assert [failed.command for failed in caught.value.failures] == [f"kubectl ({shown})"]
 
 
 def test_a_master_whose_apiserver_is_about_to_stop_is_asked_last(world: Any) -> None:

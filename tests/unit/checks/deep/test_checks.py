@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -9,6 +10,7 @@ import pytest
 
 from kubeup.checks.deep import access, controllers, refusals, scheduler
 from kubeup.checks.deep.ground import Ground, Pods
+from kubeup.checks.deep.runner import CHECKS, Deep
 from kubeup.checks.validation import STAND_IN, CheckFailed
 from kubeup.host.session import Output
 
@@ -230,3 +232,17 @@ def test_unauthorized(ground: Ground, api: Api) -> None:
     assert refusals.unauthorized(ground)
     api.says["refused()"] = Output("a kubelet reads all Secrets: was allowed\n", "", 0)
     assert says(refusals.unauthorized, ground) == "a kubelet reads all Secrets: was allowed"
+
+
+@pytest.mark.parametrize("deep", [deep for deep in CHECKS if deep.by], ids=lambda deep: deep.name)
+def test_a_check_has_time_to_say_what_it_waited_for(deep: Deep, world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Ground, "until", lambda self, seconds, look: waits.append(seconds))
+    pods = Pods("kubeup-validation-abc-pods", ["n1", "n2"])
+    api = Api()
+    api.items["pods"] = [named("one", status={})]
+    ground = Ground(world.cluster("ai i"), None, api, "abc", SPACE, pods, list)  # type: ignore[arg-type]
+    with suppress(CheckFailed, KeyError):  # of an API that answers nothing
+        deep.check(ground)
+    assert waits or deep.name == "namespaces"
+    assert sum(waits) < deep.limit

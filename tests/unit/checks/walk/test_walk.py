@@ -528,7 +528,7 @@ def subnet_moved(r: Recorded) -> None:
     )
 
 
-@fault("no-answer", "nothing that was read is wrong, and yet")
+@fault("no-answer", "does not answer pod/client-")
 def nobody_knows_why(r: Recorded) -> None:
     r.fails("target")
 
@@ -559,6 +559,16 @@ def test_masquerade_is_missed_where_answers_would_not_come_back() -> None:
     recorded = Recorded("iptables")
     recorded.text(HERE, "iptables", r"^-A FLANNEL-POSTRTG -s .* ! -d .* -j MASQUERADE.*\n", "")
     assert names(recorded.walk("", OUTSIDE)) == ["masquerade-missing"]
+
+
+def test_that_nothing_says_why_is_told_only_where_nothing_does(recorded: Recorded) -> None:
+    nobody_knows_why(recorded)
+    for text in (as_text(recorded.walk()), in_short(recorded.walk())):
+        assert f"does not answer {recorded.client}: i/o timeout (nothing that was read says why)" in text
+    foreign_rule_rejects(recorded)
+    for text in (as_text(recorded.walk()), in_short(recorded.walk())):
+        assert "nothing that was read" not in text
+        assert "REJECT" in text
 
 
 def test_an_empty_chain_of_one_endpoint_is_told_from_the_services() -> None:
