@@ -152,6 +152,14 @@ Change = Callable[[Recorded], None]
 FAULTS: dict[str, tuple[Change, str, str]] = {}
 
 
+def nothing_comes_back(r: Recorded) -> None:
+    """The other node answers at its own address, and neither through the tunnel nor do its pods."""
+    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
+    r.fails("tunnel trace-3 small")
+    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
+        r.fails(question)
+
+
 def fault(name: str, words: str) -> Callable[[Change], Change]:
     def note(change: Change) -> Change:
         FAULTS[change.__name__] = (change, name, words)
@@ -314,11 +322,13 @@ def tunnel_down_and_so_its_routes_are_gone(r: Recorded) -> None:
 @fault("route-missing", "trace-1 has no route to the pods of trace-3")
 def route_gone(r: Recorded) -> None:
     r.json(HERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[THERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "trace-3 has no route to the pods of trace-1")
 def route_back_gone(r: Recorded) -> None:
     r.json(THERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[HERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "the route that it takes is default via 10.79.1.1 dev eth0")
@@ -338,16 +348,19 @@ def policy_routing_leads_elsewhere(r: Recorded) -> None:
 @fault("neighbour-missing", "has no entry for it")
 def neighbour_gone(r: Recorded) -> None:
     r.json(HERE, "neighbours", lambda items: [item for item in items if item["dst"] != f"{r.net[THERE]}.0"])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "is not there")
 def fdb_gone_on_the_way_back(r: Recorded) -> None:
     r.json(THERE, "fdb", lambda items: [item for item in items if item["mac"] != r.mac[HERE]])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "leads to 10.79.1.3")
 def fdb_wrong(r: Recorded) -> None:
     r.json(HERE, "fdb", lambda items: [item | {"dst": "10.79.1.3"} for item in items])
+    nothing_comes_back(r)
 
 
 @fault("tunnel-blocked", "UDP 8472 from 10.79.1.2 to 10.79.1.4 is dropped on trace-3: -A INPUT")
@@ -357,10 +370,7 @@ def tunnel_blocked_by_a_rule(r: Recorded) -> None:
 
 @fault("tunnel-blocked", "UDP 8472 is blocked between 10.79.1.2 and 10.79.1.4")
 def tunnel_blocked_between(r: Recorded) -> None:
-    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
-    r.fails("tunnel trace-3 small")
-    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
-        r.fails(question)
+    nothing_comes_back(r)
 
 
 @fault("node-unreachable", "trace-1 does not reach trace-3 at all")
