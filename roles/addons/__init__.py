@@ -14,7 +14,7 @@ from typing import Protocol
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.manifests import Manifest, Object, owned
 from kubeup.cluster.trust import Trust
-from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
+from kubeup.components.catalogue import DEFAULT_VERSIONS, REQUIRED_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
 from kubeup.roles.addons import coredns, helm, local_path, metallb, metrics_server, nfs, registry, traefik
@@ -75,6 +75,11 @@ def components(cluster: Cluster) -> tuple[str, ...]:
         *([helm.COMPONENT] if cluster.addons.helm else []),
     ]
     return tuple(dict.fromkeys([*(maker(name) for name in images(cluster)), *programs]))
+
+
+def needed(cluster: Cluster) -> dict[str, str]:
+    """All components of this cluster, its addons' too, each with its version."""
+    return {name: version_of(cluster, name) for name in (*REQUIRED_VERSIONS, *components(cluster))}
 
 
 def version(cluster: Cluster, name: str) -> str:
