@@ -1,10 +1,13 @@
 """Packets through rules, as the kernel takes them."""
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubeup.checks.walk import iptables, nft
+from kubeup.checks.walk.reading import SCRIPT
 from kubeup.checks.walk.rules import Outcome, Packet, Ruleset
 
 PACKET = Packet("10.0.0.9", "192.168.3.5", "tcp", 80, came_in="cni0")
@@ -303,3 +306,31 @@ def test_a_table_that_sleeps_and_another_device_take_nothing() -> None:
         table = {"table": {"family": "netdev", "name": "t", "flags": flags}}
         found = nft.chains_of([{"nftables": [table, {"chain": {**chain, "dev": devices}}, {"rule": rule}]}])
         assert [o.verdict for o in Ruleset(found).travel(("ingress",), PACKET)] == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("version", "saved", "read"),
+    [
+        ("v1.8.9 (nf_tables)", "*filter", ["inet fw", "ip nat"]),  # ip nat is not of iptables' making
+        ("v1.8.9 (nf_tables)", "*filter\n*nat", ["inet fw"]),
+        ("v1.8.9 (legacy)", "*filter\n*nat", ["inet fw", "ip filter", "ip nat"]),
+        ("", "", ["inet fw", "ip filter", "ip nat"]),
+    ],
+)
+def test_tables_are_read_of_nft_where_iptables_has_not_shown_them(
+    tmp_path: Path, version: str, saved: str, read: list[str]
+) -> None:
+    programs = {
+        "iptables": f"echo 'iptables {version}'",
+        "iptables-save": f"printf '{saved}\\n'",
+        "nft": """if [ "$1" = -j ]; then echo "$4 $5"; else
+            printf 'table inet fw\\ntable ip filter\\ntable ip nat\\ntable ip6 nat\\n'; fi""",
+        **dict.fromkeys(["systemctl", "ip", "bridge", "nsenter"], "exit 1"),
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    said = subprocess.run(["sh", "-s"], input=SCRIPT, capture_output=True, text=True, check=True, env=path).stdout
+    sections = dict(part.split("\n", 1) for part in said.split("\n=== ")[1:])
+    assert sections["nft"].splitlines() == read
