@@ -14,7 +14,7 @@ from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.path import measure
 from kubeup.deploy.run import VALIDATED, Run
-from kubeup.errors import PreflightError, Problem, ValidationError
+from kubeup.errors import KubeupError, PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import EXPIRED, Change, Item
 from kubeup.roles import Role, role_name
@@ -67,8 +67,8 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        for look in Looks(run):
-            look()
+        if problems := Looks(run).problems():
+            raise PreflightError(problems)
 
 
 @dataclass
@@ -87,7 +87,6 @@ class Looks:
         run = self.run
         yield lambda: measure(run)
         yield lambda: preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
-        yield lambda: _refuse_expired(run)
         hosts = new_hosts(run.readings, run.changes) if self.tried is None else self.tried
         if hosts:
             yield lambda: self._reach(hosts)
@@ -96,8 +95,26 @@ class Looks:
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
             yield lambda: existing_etcd(run.cluster, run.session, new)
-        if not run.restoring:  # which gives them data, whatever has become of theirs
-            yield lambda: check_members(run)
+        yield self._ask_the_cluster
+
+    def problems(self) -> list[Problem]:
+        """What all of them find. Where nothing else is wrong, raises what keeps one from looking."""
+        found: list[Problem] = []
+        for look in self:
+            try:
+                look()
+            except PreflightError as error:
+                found += error.problems
+            except KubeupError as error:
+                if not found:
+                    raise
+                found.append(Problem("", str(error)))
+        return found
+
+    def _ask_the_cluster(self) -> None:
+        _refuse_expired(self.run)
+        if not self.run.restoring:  # which gives members data, whatever has become of theirs
+            check_members(self.run)
 
     def _reach(self, hosts: Collection[str]) -> None:
         run = self.run
@@ -109,7 +126,7 @@ class Looks:
 
 
 def _refuse_expired(run: Run) -> None:
-    """What is done next asks the cluster, which does not answer then."""
+    """The cluster does not answer then."""
     problems = []
     for name, change in run.changes.items():
         paths = [item.name for item in change.items if item.why == EXPIRED]

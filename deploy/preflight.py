@@ -8,7 +8,7 @@ from typing import Any
 from kubeup.checks.reach import Reached
 from kubeup.deploy.phases import Looks
 from kubeup.deploy.run import Run
-from kubeup.errors import KubeupError, PreflightError, Problem
+from kubeup.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,9 @@ class Examined:
 
 
 def examine(run: Run) -> Examined:
-    """Look at all hosts. What could not be looked at is a problem too."""
-    problems: list[Problem] = []
+    """Look at all hosts. Where nothing is wrong with them, raises what keeps it from looking further."""
     looks = Looks(run, tried=[node.name for node in run.nodes])
-    for look in looks:
-        try:
-            look()
-        except PreflightError as error:
-            problems += error.problems
-        except KubeupError as error:
-            problems.append(Problem("", str(error)))
+    problems = looks.problems()
     hosts = {}
     for name, reading in run.readings.items():
         facts = reading.facts

@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from kubeup.cluster.charts import ChartError, about, read_chart, values_text
+from kubeup.cluster.document import syntax_problem
 from kubeup.cluster.manifests import ManifestError, owned
 from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, local_path, refuse
 
@@ -313,7 +314,8 @@ def _values(values: Any, info: ValidationInfo) -> str:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        refuse(f"the values are not valid YAML: {error}".replace("\n", " "))
+        problem = syntax_problem("values", error)
+        refuse(f"{problem.where}: {problem.what}")
     if not isinstance(data, dict | None):
         refuse("the values are no map", "write key: value pairs")
     return text

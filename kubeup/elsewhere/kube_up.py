@@ -157,7 +157,11 @@ def _kube_proxy(imported: Imported, where: str, name: str, value: str) -> None:
 
 
 def _ssh(imported: Imported, where: str, name: str, value: str) -> None:
-    words = iter(shlex.split(value))
+    try:
+        words = iter(shlex.split(value))
+    except ValueError as error:
+        imported.leave(where, f"{name}={value}", f"cannot be read ({error}); write it into ~/.ssh/config")
+        return
     for word in words:
         if word in ("-p", "-i", "-o", "-l"):
             word += next(words, "")

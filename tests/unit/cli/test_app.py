@@ -104,6 +104,26 @@ def test_a_bad_inventory_is_told_before_the_bundle_is_read(monkeypatch: Any, cap
     assert (code, err) == (1, "there is no bundle gone.kubeup\n")
 
 
+@pytest.mark.parametrize(
+    ("more", "versions"),
+    [
+        (None, {"kubernetes": "1.36.3", "metallb": None}),
+        ("versions: {kubernetes: 1.35.4}\n", {"kubernetes": "1.35.4", "etcd": "3.6.8", "metallb": None}),
+        ("addons: {metallb: {addresses: [10.0.0.200]}}\n", {"kubernetes": "1.36.3", "metallb": "0.15.2"}),
+    ],
+)
+def test_what_an_inventory_asks_for_is_fetched(
+    monkeypatch: Any, capsys: Any, more: str | None, versions: dict[str, str | None]
+) -> None:
+    if more is not None:
+        Path("cluster.yaml").write_text(f"nodes:\n  - ai: 10.0.0.1\n{more}")
+    fetched: dict[str, str] = {}
+    monkeypatch.setattr("kubeup.cli.components.provide", lambda store, wanted, *_: fetched.update(wanted))
+    assert run(monkeypatch, capsys, "components", "fetch")[0] == 0
+    assert {name: fetched.get(name) for name in versions} == versions
+    assert "containerd" in fetched
+
+
 def test_which_inventory(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(context._Given, "inventory", None)
     assert context.inventory_path(None) == Path("cluster.yaml")

@@ -58,10 +58,28 @@ def run(world: Any) -> Any:
     )  # fmt: skip
 
 
+WRONG: dict[str, KubeupError] = {
+    "preflight": PreflightError([Problem("n1", "too little memory"), Problem("n2", "too old")]),
+    "preflight_outside": HostsFailed("asking", [HostFailure("n1", "ip", 1, "no")]),
+    "_refuse_expired": PreflightError([Problem("n1", "expired: x")]),
+}
+TOLD = [
+    ("n1", "too little memory"),
+    ("n2", "too old"),
+    ("n2", "does not reach n1"),
+    ("", "asking failed on n1:"),
+    ("n1", "expired: x"),
+]
+
+
+def told(problems: Any) -> list[tuple[str, str]]:
+    return [(problem.where, problem.what.splitlines()[0]) for problem in problems]
+
+
 def test_up_tries_the_ways_of_new_hosts_alone(run: Any, looked: Looked) -> None:
     Preflight().run(run)
     assert looked.at == [
-        "measure", "preflight", "_refuse_expired", "reach", "preflight_proxy", "preflight_outside", "check_members",
+        "measure", "preflight", "reach", "preflight_proxy", "preflight_outside", "_refuse_expired", "check_members",
     ]  # fmt: skip
     assert looked.tried == ["n2"]
 
@@ -69,40 +87,37 @@ def test_up_tries_the_ways_of_new_hosts_alone(run: Any, looked: Looked) -> None:
 def test_up_tries_none_where_no_host_is_new(run: Any, looked: Looked) -> None:
     run.changes.clear()
     Preflight().run(run)
-    assert looked.at == ["measure", "preflight", "_refuse_expired", "preflight_outside", "check_members"]
+    assert looked.at == ["measure", "preflight", "preflight_outside", "_refuse_expired", "check_members"]
 
 
-def test_up_ends_with_the_first_that_finds_something(run: Any, looked: Looked) -> None:
+def test_up_tells_all_problems_at_once_and_asks_no_cluster_whose_certificates_have_expired(
+    run: Any, looked: Looked
+) -> None:
     looked.reached.problems.append(Problem("n2", "does not reach n1"))
-    with pytest.raises(PreflightError, match="n2: does not reach n1"):
+    looked.raises = WRONG
+    with pytest.raises(PreflightError) as caught:
         Preflight().run(run)
-    assert looked.at[-1] == "reach"
+    assert told(caught.value.problems) == TOLD
+    assert "check_members" not in looked.at
 
 
-def test_preflight_looks_at_the_same_on_all_hosts_and_tells_all(run: Any, looked: Looked) -> None:
-    Preflight().run(run)
-    usual, looked.at = looked.at, []
+def test_preflight_tells_the_same_and_tries_the_ways_of_all_hosts(run: Any, looked: Looked) -> None:
     looked.reached.problems.append(Problem("n2", "does not reach n1"))
-    looked.raises = {
-        "preflight": PreflightError([Problem("n1", "too little memory"), Problem("n2", "too old")]),
-        "_refuse_expired": PreflightError([Problem("n1", "expired: x")]),
-        "preflight_outside": HostsFailed("asking", [HostFailure("n1", "ip", 1, "no")]),
-        "check_members": KubeupError("etcd has lost its quorum"),
-    }
+    looked.raises = WRONG
     found = examine(run)
-    assert looked.at == usual
     assert looked.tried == ["n1", "n2"]
-    told = [(p.where, p.what.splitlines()[0]) for p in found.problems]
-    assert told == [
-        ("n1", "too little memory"),
-        ("n2", "too old"),
-        ("n1", "expired: x"),
-        ("n2", "does not reach n1"),
-        ("", "asking failed on n1:"),
-        ("", "etcd has lost its quorum"),
-    ]
-    assert "6 problems." in found.text()
+    assert told(found.problems) == TOLD
+    assert "5 problems." in found.text()
     assert (found.data()["ways_tried"], found.data()["hosts"]["n1"]["fsync_ms"]) == (4, 0.4)
+
+
+@pytest.mark.parametrize("look", [lambda run: Preflight().run(run), examine])
+def test_what_cannot_be_looked_at_where_nothing_else_is_wrong_is_raised_as_it_is(
+    run: Any, looked: Looked, look: Any
+) -> None:
+    looked.raises = {"check_members": KubeupError("etcd has lost its quorum")}
+    with pytest.raises(KubeupError, match=r"^etcd has lost its quorum$"):
+        look(run)
 
 
 def test_nothing_wrong_is_said(run: Any, looked: Looked) -> None:
