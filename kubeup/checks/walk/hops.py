@@ -100,7 +100,7 @@ def show_dns(situation: Situation, leg: Leg | None) -> list[str]:
         return []
     legs = [way.to for way in situation.legs if way.dns]
     answer = situation.answers.get(NAME, {})
-    lines = [f"{situation.name} is asked of {situation.dns} ({situation.dns.spec['clusterIP']}:53/udp)"]
+    lines = [f"{situation.name} is asked of {situation.dns} ({situation.dns.address}:53/udp)"]
     lines += [f"answered by {' or '.join(legs)}"] if legs else []
     if answer and not answer.get("error"):
         lines.append(f"it is {', '.join(answer['addresses'])} (tried, {answer['ms']} ms)")
@@ -113,8 +113,8 @@ def show_service(situation: Situation, leg: Leg | None) -> list[str]:
     service, port = situation.service
     name = f" ({port['name']})" if port.get("name") else ""
     node_port = f", NodePort {port['nodePort']}" if port.get("nodePort") else ""
-    address = service.spec.get("clusterIP", "")
-    kind = "headless" if address == "None" else f"{service.spec.get('type', 'ClusterIP')} {address}:{port['port']}"
+    address = service.address
+    kind = "headless" if not address else f"{service.spec.get('type', 'ClusterIP')} {address}:{port['port']}"
     selector = ",".join(f"{k}={v}" for k, v in (service.spec.get("selector") or {}).items()) or "none"
     return [
         f"{service}: {kind}/{port.get('protocol', 'TCP')}{name}{node_port} → targetPort "
