@@ -8,7 +8,7 @@
     wheels/…           kubeup itself and what it needs
 
 All that it holds is compressed already, so the tar is not. Nothing but the contents decides over its bytes: no time, no
-owner, and names in order. It can be taken apart by plain tar: that is how kubeup gets out of it.
+owner, and names in order. Plain tar can take it apart: that is how kubeup gets out of it (docs/air-gapped.md).
 """
 
 from __future__ import annotations

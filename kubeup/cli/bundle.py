@@ -64,6 +64,10 @@ def create(
     private_key(signing)  # known to be one before minutes are spent
     cluster = load(inventory_path(inventory))
     wanted = needed(cluster)
+    if unknown := sorted(set(packages_from or ()) - {host.name for host in cluster.hosts}):
+        raise typer.BadParameter(f"--packages-from: the inventory has no {', '.join(unknown)}")
+    if packages and not packages.is_dir():
+        raise typer.BadParameter(f"--packages: there is no folder {packages}")
     with tempfile.TemporaryDirectory() as folder:
         own, wheelhouse = Path(folder) / "packages", Path(folder) / "wheels"
         own.mkdir()

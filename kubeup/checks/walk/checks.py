@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -78,7 +78,7 @@ def on(where: Where, look: Callable[[Situation, Host], Fault | None], silent: bo
 
 
 def host_silent(situation: Situation, host: Host) -> Fault | None:
-    if not host.error:
+    if not host.error or host.name not in {node.name for node in situation.cluster.nodes}:
         return None
     return Fault(f"{host.name} cannot be read: {host.error}", f"ssh {situation.cluster.node(host.name).host}")
 
@@ -262,7 +262,7 @@ def _cable(situation: Situation, name: str, pod: Object | None) -> Fault | None:
     host = situation.host(name)
     if pod is None or host.error or pod.status.get("phase") != "Running" or not situation.flannel:
         return None
-    address = str(pod.status.get("podIP", ""))
+    address = pod.address
     if not host.up(BRIDGE):
         state = "is down" if BRIDGE in host.links else "is not there"
         return Fault(
@@ -331,7 +331,8 @@ def port_closed(situation: Situation, leg: Leg | None) -> Fault | None:
             f"nothing in the pod {leg.pod} listens at port {leg.port}/{leg.protocol}: {found}",
             f"kubectl -n {leg.pod.namespace} logs {leg.pod.name}",
         )
-    index = 0 if leg.dns or situation.service is None else service.spec["ports"].index(situation.service[1])
+    port = situation.dns_port if leg.dns else situation.service[1] if situation.service else None
+    index = service.spec["ports"].index(port)
     patch = f'[{{"op":"replace","path":"/spec/ports/{index}/targetPort","value":{there[0]}}}]'
     return Fault(
         f"the Service {service} sends to port {leg.port}/{leg.protocol} (its targetPort), where nothing in the pod "
@@ -420,7 +421,7 @@ def dns_endpoints(situation: Situation, leg: Leg | None) -> Fault | None:
     service = situation.dns
     if not situation.asks_dns or service is None:
         return None
-    if any(situation.usable(service, port) for port in service.spec["ports"] if port.get("protocol") == "UDP"):
+    if situation.dns_port is not None and situation.usable(service, situation.dns_port):
         return None
     deployment = situation.api.get("Deployment", SYSTEM, "coredns")
     if deployment is None:
@@ -495,8 +496,8 @@ def target_port_unknown(situation: Situation, leg: Leg | None) -> Fault | None:
     there = {
         p.get("name", ""): p["containerPort"]
         for pod in pods
-        for c in pod.spec["containers"]
-        for p in c.get("ports", ())
+        for c in (*pod.spec["containers"], *(pod.spec.get("initContainers") or ()))
+        for p in c.get("ports") or ()
     }
     if name in there:
         return None
@@ -515,12 +516,11 @@ def no_endpoints(situation: Situation, leg: Leg | None) -> Fault | None:
     if situation.service is None:
         return None
     service, port = situation.service
-    outside = situation.target.kind == "nodeport"
-    if situation.usable(service, port, outside):
+    if situation.usable(service, port):
         return None
     every = situation.endpoints(service, port)
     if every and any(endpoint.ready for endpoint in every):
-        policy = "externalTrafficPolicy" if outside else "internalTrafficPolicy"
+        policy = situation.policy
         return Fault(
             f"the Service {service} has {policy} Local, and none of its endpoints is on {situation.gate}",
             f'kubectl -n {service.namespace} patch service {service.name} -p \'{{"spec":{{"{policy}":"Cluster"}}}}\'',
@@ -596,17 +596,19 @@ def proxies(situation: Situation, dns: bool) -> _Proxied | None:
     """None where there is nothing to be replaced, or where it cannot be told."""
     if dns:
         service = situation.dns if situation.asks_dns else None
-        port = next((p for p in service.spec["ports"] if p.get("protocol") == "UDP"), None) if service else None
+        port: Mapping[str, Any] | None = situation.dns_port
         if service is None or port is None:
             return None
-        address, number, protocol, gate = str(service.spec["clusterIP"]), 53, "udp", situation.start
+        address, number, protocol, gate = service.address, 53, "udp", situation.start
     else:
         if situation.service is None or not situation.asked:
             return None
         service, port = situation.service
         address, number, protocol, gate = situation.asked, situation.port, situation.protocol, situation.gate
-    wanted = situation.usable(service, port, outside=situation.target.kind == "nodeport" and not dns)
+    wanted = situation.usable(service, port)
     if situation.host(gate).error or not wanted or situation.cluster.kube_proxy.mode not in READ:
+        return None
+    if "service.kubernetes.io/service-proxy-name" in service.labels:  # another's to see to
         return None
     outcomes = situation.proxied(address, number, protocol, gate)
     pairs = {(endpoint.address, endpoint.port) for endpoint in wanted}
@@ -689,12 +691,15 @@ def masquerade_missing(situation: Situation, leg: Leg | None) -> Fault | None:
         if way.dns or host.error or situation.route(way) is None:
             continue
         if way.node == "":
-            needs, who = situation.in_pod and situation.flannel, "flanneld"
+            within = IPv4Address(way.address) in situation.cluster.flannel_net
+            needs, who = situation.in_pod and situation.flannel and not within, "flanneld"
             why = f"packets of pods leave {way.start} with the pod's own address, which nobody outside can answer"
         else:
-            needs = situation.service is not None and not situation.in_pod and situation.remote(way)
-            needs = needs or (situation.service is not None and way.address == situation.source)
-            needs = needs and situation.cluster.kube_proxy.mode in READ
+            needs = not situation.in_pod and situation.remote(way)
+            needs = needs or way.address == situation.source
+            # What is headless is not kube-proxy's.
+            proxied = situation.service is not None and situation.asked != ""
+            needs = needs and proxied and situation.cluster.kube_proxy.mode in READ
             who = "kube-proxy"
             why = f"what {way.start} sends on to {way.to} keeps the client's address, and its answer does not come back"
         outcomes = situation.masqueraded(way)
@@ -730,6 +735,9 @@ def _expected(situation: Situation, first: Host, node: str) -> tuple[str, str] |
     if first.name == node:
         return BRIDGE, ""
     if situation.cluster.flannel.backend == "host-gw":
+        known = node in {each.name for each in situation.cluster.nodes}
+        if not known:
+            return None
         address = str(situation.cluster.node(node).address)
         return (route.device if (route := first.route(address)) else ""), address
     subnet = other.subnet
@@ -743,8 +751,10 @@ def route_missing(situation: Situation, leg: Leg | None) -> Fault | None:
         return None
     host = situation.host(leg.start)
     if leg.pod is None:
-        if situation.route(leg) is None:
-            return Fault(f"{host.name} has no route to {leg.address}", "ip route", host.name)
+        route = situation.route(leg)
+        if route is None or route.kind in ("unreachable", "blackhole", "prohibit"):
+            found = f": the one that it takes is {route}" if route else ""
+            return Fault(f"{host.name} has no route to {leg.address}{found}", "ip route", host.name)
         return None
     return _route_of(situation, host, leg.node, leg.address, situation.source)
 
@@ -858,7 +868,7 @@ def mtu_too_large(situation: Situation, leg: Leg | None) -> Fault | None:
     ends = [(leg.node, leg.pod)] + ([(leg.start, situation.client_pod)] if situation.in_pod else [])
     for name, pod in ends:
         host = situation.host(name)
-        inside = host.pod(str(pod.status.get("podIP", ""))) if pod is not None and not host.error else None
+        inside = host.pod(pod.address) if pod is not None and not host.error else None
         if inside and host.mtu(TUNNEL) and inside.mtu > host.mtu(TUNNEL) and pod is not None:
             return Fault(
                 f"the MTU of the pod {pod} is {inside.mtu}, and that of {TUNNEL} on {name} is {host.mtu(TUNNEL)}",
@@ -918,9 +928,9 @@ def subnet_moved(situation: Situation, leg: Leg | None) -> Fault | None:
     ends: list[tuple[str, Object | None]] = [(leg.node, leg.pod)] if leg else [(situation.start, situation.client_pod)]
     for name, pod in ends:
         host = situation.host(name)
-        if pod is None or pod.spec.get("hostNetwork") or host.error or host.subnet is None:
+        if pod is None or pod.in_node or host.error or host.subnet is None or not situation.flannel:
             continue
-        address = str(pod.status.get("podIP", ""))
+        address = pod.address
         if address and IPv4Address(address) not in host.subnet:
             return Fault(
                 f"the pod {pod} has the address {address}, and flannel's subnet on {name} is {host.subnet} by now",

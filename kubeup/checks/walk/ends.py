@@ -91,10 +91,10 @@ def find_service(api: Api, end: End) -> tuple[Object, dict[str, object]]:
     """The Service that is meant, and its port. Raises WalkRefused with what there is."""
     if end.kind == "nodeport":
         for service in api.services:
-            for port in service.spec.get("ports", ()):
+            for port in service.spec.get("ports") or ():
                 if str(port.get("nodePort", "")) == end.port:
                     return service, port
-        there = [f"{p['nodePort']} ({s})" for s in api.services for p in s.spec.get("ports", ()) if p.get("nodePort")]
+        there = [f"{p['nodePort']} ({s})" for s in api.services for p in s.spec.get("ports") or () if p.get("nodePort")]
         raise WalkRefused(f"no Service has the NodePort {end.port}. NodePorts: {_list(there)}")
     found = api.get("Service", end.namespace, end.name)
     if found is None:
@@ -103,7 +103,12 @@ def find_service(api: Api, end: End) -> tuple[Object, dict[str, object]]:
             f"{end.text!r}: there is no Service {end.name} in the namespace {end.namespace}. "
             f"Services there: {_list(there)}"
         )
-    ports: list[dict[str, object]] = list(found.spec.get("ports", ()))
+    if found.spec.get("type") == "ExternalName":
+        name = found.spec.get("externalName", "")
+        raise WalkRefused(f"the Service {found} is a name for an outside host, {name} (ExternalName): trace that")
+    ports: list[dict[str, object]] = list(found.spec.get("ports") or ())
+    if not ports:
+        raise WalkRefused(f"the Service {found} has no port: trace its pods")
     if not end.port and len(ports) == 1:
         return found, ports[0]
     for port in ports:

@@ -41,7 +41,8 @@ class Hop:
 
 NOT_READY = ("pod-not-ready", "no-endpoints", "dns-endpoints")
 CHAINS = ("service-chain", "endpoint-chain", "stale-rules")
-TUNNEL_STATE = ("route-missing", "fdb-missing", "neighbour-missing")
+UNANSWERED = ("tunnel-blocked", "node-unreachable", "dns-answer")
+TUNNEL_STATE = ("route-missing", "fdb-missing", "neighbour-missing", *UNANSWERED)
 NODE = ("node-not-ready", *NOT_READY, "stale-rules")
 
 
@@ -101,7 +102,7 @@ def show_dns(situation: Situation, leg: Leg | None) -> list[str]:
         return []
     legs = [way.to for way in situation.legs if way.dns]
     answer = situation.answers.get(NAME, {})
-    lines = [f"{situation.name} is asked of {situation.dns} ({situation.dns.spec['clusterIP']}:53/udp)"]
+    lines = [f"{situation.name} is asked of {situation.dns} ({situation.dns.address}:53/udp)"]
     lines += [f"answered by {' or '.join(legs)}"] if legs else []
     if answer and not answer.get("error"):
         lines.append(f"it is {', '.join(answer['addresses'])} (tried, {answer['ms']} ms)")
@@ -114,8 +115,8 @@ def show_service(situation: Situation, leg: Leg | None) -> list[str]:
     service, port = situation.service
     name = f" ({port['name']})" if port.get("name") else ""
     node_port = f", NodePort {port['nodePort']}" if port.get("nodePort") else ""
-    address = service.spec.get("clusterIP", "")
-    kind = "headless" if address == "None" else f"{service.spec.get('type', 'ClusterIP')} {address}:{port['port']}"
+    address = service.address
+    kind = "headless" if not address else f"{service.spec.get('type', 'ClusterIP')} {address}:{port['port']}"
     selector = ",".join(f"{k}={v}" for k, v in (service.spec.get("selector") or {}).items()) or "none"
     return [
         f"{service}: {kind}/{port.get('protocol', 'TCP')}{name}{node_port} → targetPort "
@@ -261,23 +262,23 @@ TRUNK: tuple[Hop, ...] = (
 LEG: tuple[Hop, ...] = (
     Hop("route", "route", show_route, (
         Check("subnet-conflict", "two nodes have the same pod subnet", checks.subnet_conflict,
-              ("subnet-moved", *TUNNEL_STATE, "dns-answer")),
+              ("subnet-moved", *TUNNEL_STATE)),
         Check("ip-forward-off", "ip_forward is off", on(checks.forwards, checks.forward_off), ("dns-answer",)),
-        Check("route-missing", "a route is gone", checks.route_missing, ("masquerade-missing", "dns-answer")),
+        Check("route-missing", "a route is gone", checks.route_missing, ("masquerade-missing", *UNANSWERED)),
         *packet_filter("route"),
     )),
     Hop("vxlan", "VXLAN", show_vxlan, (
         Check("tunnel-down", "flannel.1 is down", checks.tunnel_down,
-              ("masquerade-missing", *TUNNEL_STATE, "dns-answer")),
-        Check("neighbour-missing", "a neighbour's entry is gone", checks.neighbour_missing, ("dns-answer",)),
-        Check("fdb-missing", "an FDB entry is gone", checks.fdb_missing, ("dns-answer",)),
+              ("masquerade-missing", *TUNNEL_STATE)),
+        Check("neighbour-missing", "a neighbour's entry is gone", checks.neighbour_missing, UNANSWERED),
+        Check("fdb-missing", "an FDB entry is gone", checks.fdb_missing, UNANSWERED),
         Check("mtu-too-large", "the MTU is too large", checks.mtu_too_large),
         Check("tunnel-blocked", f"UDP {VXLAN_PORT} is blocked", checks.tunnel_blocked, ("dns-answer",)),
         Check("node-unreachable", "a node does not reach another", checks.node_unreachable, ("dns-answer",)),
     )),
     Hop("bridge", "bridge", show_bridge, (
         Check("ip-forward-off", "ip_forward is off", on(checks.receives, checks.forward_off), ("dns-answer",)),
-        Check("route-missing", "a route is gone", checks.route_back_missing, ("dns-answer",)),
+        Check("route-missing", "a route is gone", checks.route_back_missing, UNANSWERED),
         *packet_filter("bridge"),
         Check("subnet-moved", "a pod has an address of another subnet", checks.subnet_moved, ("dns-answer",)),
         Check("pod-cable", "a pod's cable or its bridge is gone", checks.pod_cable, ("dns-answer",)),

@@ -33,10 +33,20 @@ HOOKS: dict[str, Hook] = {
 PRIORITIES = {"raw": -300, "mangle": -150, "nat": -100, "filter": 0, "security": 50}
 """From linux/netfilter_ipv4.h. nat is at 100 after routing."""
 
+_QUOTED = "\0"
 _WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _END = {"ACCEPT": Verdict("accept"), "DROP": Verdict("drop"), "REJECT": Verdict("reject"), "RETURN": Verdict("return")}
-_AFTER_THE_TARGET = {"--to-destination", "--to-source", "--to-ports", "--set-xmark", "--set-mark", "--or-mark",
-                     "--and-mark", "--xor-mark"}  # fmt: skip
+_SILENT = {"-m", "--comment", "--nfacct-name", "--mode", "--packet",
+           "--set", "--name", "--rsource", "--mask", "--seconds", "--reap"}  # fmt: skip
+"""Options that say how to read what follows, or nothing about the packet. (The last are of "recent".)"""
+_CHANCE = {"--probability", "--every"}
+_AFFINITY = {"--rcheck", "--update"}
+"""Of "recent" too: by them kube-proxy sends a client to the same endpoint again (sessionAffinity)."""
+_WITHOUT_EFFECT = re.compile(
+    "LOG|NFLOG|ULOG|NOTRACK|CT|CONNMARK|CONNSECMARK|SECMARK|CLASSIFY|TCPMSS|TCPOPTSTRIP|TRACE|TOS|DSCP|ECN|TTL|SET|"
+    "AUDIT|CHECKSUM|TEE|LED|IDLETIMER|RATEEST|HMARK"
+)
+"""Targets after which a packet goes on as it was, as far as the walk is concerned."""
 
 
 def chains_of(text: str) -> dict[tuple[str, str], Chain]:
@@ -68,11 +78,13 @@ def _later(table: str, line: str) -> Callable[[], Rule]:
 
 def rule_of(table: str, line: str) -> Rule:
     """One line that begins with -A."""
-    words = [quoted or plain for quoted, plain in _WORDS.findall(line)]
+    # What is quoted is no option, whatever it begins with.
+    words = [plain or f"{_QUOTED}{quoted}" for quoted, plain in _WORDS.findall(line)]
     steps: list[Step] = []
     target, options = "", dict[str, str]()
     jumps = False
     negated = False
+    module = ""
     index = 2
     while index < len(words):
         word = words[index]
@@ -82,19 +94,19 @@ def rule_of(table: str, line: str) -> Rule:
             continue
         arguments: list[str] = []
         while index < len(words) and not (words[index] == "!" or re.match(r"--?[a-z]", words[index])):
-            arguments.append(words[index])
+            arguments.append(words[index].removeprefix(_QUOTED))
             index += 1
         if word in ("-j", "-g"):
             target, jumps = arguments[0], word == "-j"
-        elif target or word in _AFTER_THE_TARGET:
+        elif target:
             options[word] = " ".join(arguments)
-        elif word in ("-m", "--comment", "--nfacct-name", "--mode"):
-            pass  # says how to read what follows, or nothing about the packet
-        elif word in ("--probability", "--every", "--packet"):
-            if word != "--packet":
-                steps.append(by_chance)
-        else:
+        elif word in _CHANCE or (word in _AFFINITY and table == "nat"):
+            steps.append(by_chance)
+        elif word == "--mark" and module == "connmark":
+            steps.append(when(lambda packet: None))
+        elif word not in _SILENT:
             steps.append(when(_test(word, arguments, negated)))
+        module = arguments[0] if word == "-m" else module
         negated = False
     steps += _ending(target, options, jumps)
     return Rule(steps, f"{line} (table {table})", f"iptables -t {table} -D {line.removeprefix('-A ')}")
@@ -102,9 +114,10 @@ def rule_of(table: str, line: str) -> Rule:
 
 def _test(word: str, arguments: list[str], negated: bool) -> Callable[[Packet], bool | None]:
     make = _TESTS.get(word)
-    if make is None or not arguments:
+    try:
+        test = make(arguments[0]) if make is not None and arguments else lambda packet: None
+    except ValueError:  # a mask with holes, a name in the place of a number
         return lambda packet: None
-    test = make(arguments[0])
 
     def answer(packet: Packet) -> bool | None:
         found = test(packet)
@@ -118,12 +131,16 @@ def _ending(target: str, options: dict[str, str], jumps: bool) -> list[Step]:
         return [say(_END[target])]
     if target == "DNAT":
         address, _, port = options.get("--to-destination", "").partition(":")
-        return [to_one_of([(address, int(port) if port.isdigit() else 0)])]
+        # Of ranges, the first: which it is, nobody can tell.
+        number = port.partition("-")[0]
+        return [to_one_of([(address.partition("-")[0], int(number) if number.isdigit() else 0)])]
+    if target == "REDIRECT":
+        return [change(lambda packet: replace(packet, translated=True, to_self=True), Verdict("accept"))]
     if target in ("MASQUERADE", "SNAT"):
         return [MASQUERADE]
     if target == "MARK":
         return [change(_marking(options))]
-    if not target or re.fullmatch(r"LOG|NFLOG|NOTRACK|CT|CONNMARK|TCPMSS|TRACE|TOS|DSCP|SET|AUDIT|CHECKSUM", target):
+    if not target or _WITHOUT_EFFECT.fullmatch(target):
         return []
     return [say(Verdict("jump" if jumps else "goto", target))]
 
@@ -178,7 +195,7 @@ def _device(device: Callable[[Packet], str]) -> Callable[[str], Callable[[Packet
 def _ports(text: str) -> Callable[[Packet], bool | None]:
     ranges = [part.partition(":") for part in text.split(",")]
     spans = [(int(low or 0), int(high or 65535) if colon else int(low)) for low, colon, high in ranges]
-    return lambda packet: any(low <= packet.port <= high for low, high in spans)
+    return lambda packet: any(low <= packet.port <= high for low, high in spans) if packet.port else None
 
 
 def _states(text: str) -> Callable[[Packet], bool | None]:
@@ -192,7 +209,8 @@ def _marked(text: str) -> Callable[[Packet], bool | None]:
 
 
 def _of_type(is_local: Callable[[Packet], bool]) -> Callable[[str], Callable[[Packet], bool | None]]:
-    return lambda text: lambda packet: is_local(packet) if text == "LOCAL" else None
+    # No packet of a walk is for many, or for nobody.
+    return lambda text: lambda packet: ("LOCAL" if is_local(packet) else "UNICAST") in text.split(",")
 
 
 def _protocol(text: str) -> Callable[[Packet], bool | None]:

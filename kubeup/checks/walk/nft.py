@@ -16,7 +16,7 @@ from kubeup.checks.walk.rules import (
     Rule,
     Step,
     Verdict,
-    by_chance,
+    change,
     say,
     to_one_of,
     when,
@@ -25,12 +25,15 @@ from kubeup.checks.walk.rules import (
 HOOKS = get_args(Hook)
 FAMILIES = ("ip", "inet", "netdev")
 """Those whose chains see IPv4 packets on their way. (bridge: frames between pods of one node, which are not judged.)"""
+OTHERS = {"tcp", "udp", "udplite", "sctp", "dccp", "icmp", "igmp", "esp", "ah", "comp", "ip6", "icmpv6", "arp"}
+"""Protocols of which an IPv4 packet is at most one: of the others it has no field."""
 
 
 class _Unknown(Exception):
     """Something that cannot be judged from outside."""
 
 
+_SOMETHING = object()
 _CANNOT_TELL = (_Unknown, TypeError, KeyError, ValueError)
 """What comes of a match that is of a kind not known here, or about another kind of packet."""
 
@@ -39,19 +42,22 @@ def chains_of(documents: Iterable[dict[str, Any]]) -> dict[tuple[str, str], Chai
     """The chains of ``nft -j list table ...``, one document a table, by (table, name)."""
     chains: dict[tuple[str, str], Chain] = {}
     sets: dict[tuple[str, str], Any] = {}
+    dormant = set[str]()
     for document in documents:
         for item in document.get("nftables", ()):
             for kind, thing in item.items():
                 if thing.get("family") not in FAMILIES:
                     continue
                 table = f"{thing['family']} {thing.get('table', thing.get('name', ''))}"
-                if kind == "chain":
+                if kind == "table" and "dormant" in (thing.get("flags") or ()):
+                    dormant.add(table)
+                elif kind == "chain":
                     chains[table, thing["name"]] = _chain(table, thing)
                 elif kind in ("set", "map"):
                     sets[table, thing["name"]] = thing.get("elem", [])
                 elif kind == "rule" and (table, thing["chain"]) in chains:
                     chains[table, thing["chain"]].lines.append(_later(table, thing, sets))
-    return chains
+    return {key: chain for key, chain in chains.items() if key[0] not in dormant}
 
 
 def _chain(table: str, thing: dict[str, Any]) -> Chain:
@@ -61,8 +67,8 @@ def _chain(table: str, thing: dict[str, Any]) -> Chain:
         chain.kind = thing["type"]
         chain.priority = thing["prio"]
         chain.policy = thing.get("policy", "accept")
-        device = thing.get("dev", "")
-        chain.device = device if isinstance(device, str) else device[0]
+        device = thing.get("dev") or []
+        chain.devices = (device,) if isinstance(device, str) else tuple(device)
         chain.mend_policy = f"nft chain {table} {thing['name']} '{{ policy accept ; }}'"
     return chain
 
@@ -85,6 +91,13 @@ def _later(table: str, thing: dict[str, Any], sets: dict[tuple[str, str], Any]) 
 def _step(statement: dict[str, Any] | str, sets: dict[str, Any]) -> Step | None:
     if isinstance(statement, str):  # "notrack" and the like
         return None
+    try:
+        return _known_step(statement, sets)
+    except _CANNOT_TELL:
+        return when(lambda packet: None)
+
+
+def _known_step(statement: dict[str, Any], sets: dict[str, Any]) -> Step | None:
     [(kind, body)] = statement.items()
     match kind:
         case "match":
@@ -95,22 +108,30 @@ def _step(statement: dict[str, Any] | str, sets: dict[str, Any]) -> Step | None:
             return say(Verdict(kind, body["target"]))
         case "vmap":
             return _vmap(body, sets)
-        case "dnat" | "redirect":
-            return _dnat(body or {}, sets)
+        case "dnat":
+            return _dnat(body, sets)
+        case "redirect":
+            return change(lambda packet: replace(packet, translated=True, to_self=True), Verdict("accept"))
         case "masquerade" | "snat":
             return MASQUERADE
         case "mangle" if body["key"] == {"meta": {"key": "mark"}}:
             return _mark(body["value"])
-        case "counter" | "log" | "mangle" | "notrack" | "comment" | "set" | "ct helper" | "flow":
+        case "counter" | "log" | "mangle" | "notrack" | "comment" | "set" | "map" | "flow" | "last" | "dup" | "secmark":
             return None
+        case "ct helper" | "ct timeout" | "ct expectation":
+            return None
+        case "queue" | "tproxy" | "synproxy" | "fwd":
+            return say(Verdict("goto", f"({kind})"))  # another's to decide
         case _:  # limit, xt, quota, ...
-            return when(lambda packet: None)
+            raise _Unknown
 
 
 def _judge(body: dict[str, Any], packet: Packet, sets: dict[str, Any]) -> bool | None:
     try:
         left = _value(body["left"], packet)
         right, operator = body["right"], body["op"]
+        if left is None:  # there is no such field in this packet: nft looks for that first
+            return False
         if operator in ("<", ">", "<=", ">="):
             return bool({"<": left < right, ">": left > right, "<=": left <= right, ">=": left >= right}[operator])
         if isinstance(left, (set, frozenset)):  # ct state, ct status: any of them
@@ -155,11 +176,22 @@ def _bare(element: Any) -> Any:
 
 def _matches(value: Any, wanted: Any) -> bool:
     wanted = _bare(wanted)
+    if value is None:
+        return False
     if wanted == "*":
         return True
+    if isinstance(value, frozenset):  # states, of which it has one
+        return wanted in value
     if isinstance(wanted, dict):
         if "concat" in wanted:
-            return isinstance(value, tuple) and all(map(_matches, value, wanted["concat"]))
+            if not isinstance(value, tuple):
+                return False
+            parts = list(zip(value, wanted["concat"], strict=True))
+            if not all(_matches(part, want) for part, want in parts if part is not _SOMETHING):
+                return False
+            if _SOMETHING in value:
+                raise _Unknown
+            return True
         if "prefix" in wanted:
             prefix = wanted["prefix"]
             return IPv4Address(value) in IPv4Network(f"{prefix['addr']}/{prefix['len']}", strict=False)
@@ -174,13 +206,21 @@ def _matches(value: Any, wanted: Any) -> bool:
     return bool(value == wanted)
 
 
+def _part(expression: Any, packet: Packet) -> Any:
+    """Of what is looked for together; what cannot be told matters only where the rest is right."""
+    try:
+        return _value(expression, packet)
+    except _CANNOT_TELL:
+        return _SOMETHING
+
+
 def _value(expression: Any, packet: Packet) -> Any:
     """What an expression gives for a packet. Raises _Unknown."""
     if not isinstance(expression, dict):
         return expression
     [(kind, body)] = expression.items()
     if kind == "concat":
-        return tuple(_value(part, packet) for part in body)
+        return tuple(_part(part, packet) for part in body)
     if kind in ("&", "|", "^"):
         left, right = (_value(part, packet) for part in body)
         return {"&": left & right, "|": left | right, "^": left ^ right}[kind]
@@ -192,15 +232,16 @@ def _value(expression: Any, packet: Packet) -> Any:
                 return packet.target
             case "ip", "protocol":
                 return packet.protocol
-            case "th" | packet.protocol, "dport":
+            case "th" | packet.protocol, "dport" if packet.port:
                 return packet.port
-            case "tcp" | "udp" | "sctp" | "icmp", _ if body["protocol"] != packet.protocol:
-                return None  # there is no such field in this packet: nothing equals it
+            case protocol, _ if protocol in OTHERS - {packet.protocol}:
+                return None
         raise _Unknown
     if kind == "meta":
         known: dict[str, Any] = {
             "l4proto": packet.protocol, "mark": packet.mark, "nfproto": "ipv4", "protocol": "ip",
             "iifname": packet.came_in, "oifname": packet.goes_out, "iif": packet.came_in, "oif": packet.goes_out,
+            "pkttype": "host",
         }  # fmt: skip
         if body["key"] in known:
             return known[body["key"]]
@@ -218,19 +259,23 @@ def _value(expression: Any, packet: Packet) -> Any:
 def _vmap(body: dict[str, Any], sets: dict[str, Any]) -> Step:
     def step(packet: Packet) -> list[tuple[Packet, Verdict | None, bool]]:
         pairs = _pairs(body["data"], sets)
-        if "numgen" in str(body["key"]):
-            return [(packet, _verdict(verdict), True) for _, verdict in pairs] or [(packet, MISS, True)]
         try:
-            value = _value(body["key"], packet)
-            for wanted, verdict in pairs:
-                if _matches(value, wanted):
-                    return [(packet, _verdict(verdict), True)]
+            found = _found(body["key"], pairs, packet)
         except _CANNOT_TELL:
             unsure: list[tuple[Packet, Verdict | None, bool]] = [(packet, _verdict(v), False) for _, v in pairs]
-            return [*unsure, (packet, MISS, True)]
-        return [(packet, None, True)]
+            return [*unsure, (packet, MISS, False)]
+        return [(packet, _verdict(verdict), True) for verdict in found] or [(packet, MISS, True)]
 
     return step
+
+
+def _found(key: Any, pairs: list[tuple[Any, Any]], packet: Packet) -> list[Any]:
+    """What a map has for a packet: one thing or nothing, or all where it is chosen by chance."""
+    if "numgen" in str(key) or "jhash" in str(key):
+        return [value for _, value in pairs]
+    value = _value(key, packet)
+    # "*" stands for all that nothing else stands for.
+    return [found for wanted, found in sorted(pairs, key=lambda pair: pair[0] == "*") if _matches(value, wanted)][:1]
 
 
 def _pairs(data: Any, sets: dict[str, Any]) -> list[tuple[Any, Any]]:
@@ -250,18 +295,33 @@ def _verdict(body: dict[str, Any]) -> Verdict:
 def _dnat(body: dict[str, Any], sets: dict[str, Any]) -> Step:
     address, port = body.get("addr"), body.get("port")
     if isinstance(address, dict) and "map" in address:
-        found = [_bare(value) for _, value in _pairs(address["map"]["data"], sets)]
-        targets = [(f["concat"][0], f["concat"][1]) if isinstance(f, dict) else (str(f), 0) for f in found]
-        return to_one_of(targets)
-    if isinstance(address, str) and (port is None or isinstance(port, int)):
-        return to_one_of([(address, port or 0)])
-    return by_chance  # to an address that is made up of something else
+        pairs = _pairs(address["map"]["data"], sets)
+
+        def step(packet: Packet) -> list[tuple[Packet, Verdict | None, bool]]:
+            try:
+                found = [_bare(value) for value in _found(address["map"]["key"], pairs, packet)]
+                to = [tuple(one["concat"]) if isinstance(one, dict) else (str(one), 0) for one in found]
+            except _CANNOT_TELL:
+                return [(packet, None, False), (packet, MISS, False)]
+            return to_one_of(to)(packet) or [(packet, MISS, True)]
+
+        return step
+    if isinstance(address, str | None) and isinstance(port, int | None):
+        return to_one_of([(address or "", port or 0)])
+    raise _Unknown  # to an address that is made up of something else
 
 
 def _words(statement: dict[str, Any] | str) -> str:
     """A statement about as nft writes it."""
     if isinstance(statement, str):
         return statement
+    try:
+        return _known_words(statement)
+    except _CANNOT_TELL:
+        return str(statement)
+
+
+def _known_words(statement: dict[str, Any]) -> str:
     [(kind, body)] = statement.items()
     match kind:
         case "match":

@@ -50,10 +50,12 @@ def _is_peer(peer: Mapping[str, Any], situation: Situation, leg: Leg) -> bool:
         if not situation.source:
             return False
         address = IPv4Address(situation.source)
-        without = any(address in IPv4Network(cidr) for cidr in block.get("except") or () if ":" not in cidr)
+        without = any(
+            address in IPv4Network(cidr, strict=False) for cidr in block.get("except") or () if ":" not in cidr
+        )
         return ":" not in block["cidr"] and address in IPv4Network(block["cidr"], strict=False) and not without
     client = situation.client_pod
-    if client is None or leg.pod is None:
+    if client is None or client.in_node or leg.pod is None:
         return False
     if "namespaceSelector" in peer:
         # The one label that every namespace has; others are not read.

@@ -70,7 +70,7 @@ def questions(situation: Situation) -> list[Question]:
     if situation.client.kind != "outside" and situation.asked and situation.protocol == "tcp" and situation.port:
         connect(WHOLE, situation.asked, situation.port)
     if situation.asks_dns and situation.dns is not None:
-        server = f"{situation.dns.spec['clusterIP']}:53"
+        server = f"{situation.dns.address}:53"
         ask(NAME, "resolve", "--timeout", "3s", "--server", server, f"{situation.name}.", within=pod)
     for leg in situation.legs:
         # CoreDNS answers by TCP too, at the same port; the client of a leg to it is the same.

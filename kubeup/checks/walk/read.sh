@@ -20,11 +20,14 @@ for name in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/netfilter
   echo "$(echo "$name" | tr / .) = $(cat "/proc/sys/$name" 2>/dev/null)"
 done
 section iptables
-iptables-save 2>/dev/null
+saved=$(iptables-save 2>/dev/null)
+printf '%s\n' "$saved"
 section nft
-# What iptables made is shown by iptables-save, and not in words that nft's JSON has.
-ours='^table ip (filter|nat|mangle|raw|security)$'
-command -v iptables-save >/dev/null || ours='^$'
+# What iptables made of nft's tables it has shown, and in words that nft's JSON has not; others may be called the same.
+ours='^$'
+case $(iptables --version 2>/dev/null) in
+*nf_tables*) ours="^table ip ($(printf '%s\n' "$saved" | sed -n 's/^\*//p' | tr '\n' '|'))$" ;;
+esac
 nft list tables 2>/dev/null | grep -E '^table (ip|inet|netdev) ' | grep -Ev "$ours" |
   while read -r _ family name; do nft -j list table "$family" "$name" 2>/dev/null; done
 section rules

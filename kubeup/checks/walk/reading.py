@@ -63,6 +63,18 @@ class Object:
         return self.data["metadata"].get("labels") or {}
 
     @property
+    def address(self) -> str:
+        """Of a pod or a Service the IPv4 address, "" where it has none."""
+        told = [self.status.get("podIP"), *(each.get("ip") for each in self.status.get("podIPs") or ())]
+        told += [self.spec.get("clusterIP"), *(self.spec.get("clusterIPs") or ())]
+        return next((str(text) for text in told if text and text != "None" and ":" not in text), "")
+
+    @property
+    def in_node(self) -> bool:
+        """Whether a pod shares its node's network."""
+        return bool(self.spec.get("hostNetwork"))
+
+    @property
     def ready(self) -> bool:
         return condition(self.status, "Ready").get("status") == "True"
 
@@ -207,7 +219,12 @@ class Host:
     @cached_property
     def addresses(self) -> dict[str, str]:
         """The device of each of its addresses."""
-        return {info["local"]: link["ifname"] for link in self._json("addresses") for info in link.get("addr_info", ())}
+        return {
+            info["local"]: link["ifname"]
+            for link in self._json("addresses")
+            for info in link.get("addr_info", ())
+            if "local" in info  # some versions print {} for each that is not of IPv4
+        }
 
     def address_of(self, device: str) -> str:
         return next((address for address, of in self.addresses.items() if of == device), "")
@@ -252,7 +269,7 @@ class Host:
 
     def neighbour(self, address: str, device: str) -> dict[str, Any]:
         """What is known of a neighbour; empty where nothing is."""
-        found = (n for n in self._json("neighbours") if n["dst"] == address and n.get("dev") == device)
+        found = (n for n in self._json("neighbours") if n.get("dst") == address and n.get("dev") == device)
         return next(found, {})
 
     @cached_property
@@ -267,7 +284,10 @@ class Host:
         path, _, pem = self.sections.get("certificate", "").strip().partition("\n")
         if "BEGIN" not in pem:
             return None
-        certificate = x509.load_pem_x509_certificate(pem.encode())
+        try:
+            certificate = x509.load_pem_x509_certificate(pem.encode())
+        except ValueError:
+            return None
         return path, certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
     @cached_property
@@ -292,7 +312,7 @@ class Host:
             return None
         mtu, index = 0, 0
         for link in self._json(f"pod {address} addresses"):
-            if any(info["local"] == address for info in link.get("addr_info", ())):
+            if any(info.get("local") == address for info in link.get("addr_info", ())):
                 mtu, index = int(link["mtu"]), int(link.get("link_index", 0))
         sockets = [_socket(line) for line in self.sections.get(f"pod {address} listening", "").splitlines()]
         open_to_all = {(protocol, port) for protocol, port, loopback in sockets if not loopback}
@@ -316,8 +336,8 @@ def _of_rule(rule: Mapping[str, Any], source: str, target: str, mark: int) -> bo
             if not address or IPv4Address(address) not in network:
                 return False
     if "fwmark" in rule:
-        mask = int(rule.get("fwmask", "0xffffffff"), 0)
-        return mark & mask == int(rule["fwmark"], 0)
+        mask = int(str(rule.get("fwmask", "0xffffffff")), 0)
+        return mark & mask == int(str(rule["fwmark"]), 0)
     return True
 
 
@@ -337,6 +357,8 @@ def parse_host(name: str, text: str, asked: tuple[float, float] = (0.0, 0.0)) ->
         sections[title.strip()] = body
     if "end" not in sections:
         return Host(name, error="its answer is not whole: " + (text.strip().splitlines() or ["it said nothing"])[-1])
+    if not sections.get("links", "").lstrip().startswith("["):
+        return Host(name, error="its network cannot be read: its ip(8) prints no JSON, as that of CentOS 7")
     host = Host(name, sections=sections)
     if any(asked):
         host.skew = max(0.0, host.now - asked[1]) + min(0.0, host.now - asked[0])

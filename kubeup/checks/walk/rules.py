@@ -2,7 +2,7 @@
 
 Both iptables-save and nft's JSON are made into the same few things (see iptables.py and nft.py), and a packet is sent
 through them. A match that cannot be judged from outside (a limit, an ipset, an owner) leads both ways: what then hangs
-on it is not sure, and is never taken for evidence.
+on it is not sure, and is never taken for evidence, unless both ways come to the same.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ class Packet:
     target: str
     protocol: str
     port: int
+    """0 where it has none, or one that is not known: of what goes back."""
     came_in: str = ""
     """The device by which it came; "" where it begins on this host."""
     goes_out: str = ""
@@ -46,6 +47,7 @@ class Verdict:
 
 
 MISS = Verdict("miss")
+LOST = ("drop", "reject")
 
 Step = Callable[[Packet], "list[tuple[Packet, Verdict | None, bool]]"]
 """A part of a rule: the packets that come of one, each with a verdict (None: on to the next part), and whether that is
@@ -76,8 +78,8 @@ class Chain:
     kind: str = "filter"
     """filter, nat or route: a nat chain sees the first packet of a connection alone."""
     policy: str = "accept"
-    device: str = ""
-    """Of a chain at ingress: the device that it is for."""
+    devices: tuple[str, ...] = ()
+    """Of a chain at ingress: the devices that it is for."""
     mend_policy: str = ""
 
     def rules(self) -> Iterator[Rule]:
@@ -90,7 +92,9 @@ class Chain:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a packet. ``trail``: the chains that it came through. ``rule``: the one that decided, if any."""
+    """What became of a packet: accept, drop, reject, or unknown. ``trail``: the chains that it came through. ``rule``:
+    the one that decided, if any.
+    """
 
     packet: Packet
     verdict: str
@@ -102,7 +106,7 @@ class Outcome:
     @property
     def lost(self) -> bool:
         """Whether it was surely dropped or rejected."""
-        return self.sure and self.verdict in ("drop", "reject")
+        return self.sure and self.verdict in LOST
 
     @property
     def words(self) -> str:
@@ -145,12 +149,15 @@ class Ruleset:
                     for after in self._run(chain, before.packet, before.sure, 0):
                         passed.append(replace(after, trail=_trail(before, after)))
                 under_way = _distinct(passed)
+        if all(outcome.verdict in LOST for outcome in under_way):
+            # Whatever the answers are that cannot be told: it is lost at the last of these, if not before.
+            under_way[-1] = replace(under_way[-1], sure=True)
         return under_way
 
     def _at(self, hook: Hook, packet: Packet) -> list[Chain]:
         chains = [chain for chain in self.chains.values() if chain.hook == hook]
         return sorted(
-            (chain for chain in chains if not chain.device or chain.device == packet.came_in),
+            (chain for chain in chains if not chain.devices or packet.came_in in chain.devices),
             key=lambda chain: chain.priority,
         )
 
@@ -170,21 +177,9 @@ class Ruleset:
         for rule in chain.rules():
             still: list[Outcome] = []
             for now in under_way:
-                for after, verdict, certain in _apply(rule, now.packet):
-                    certain = certain and now.sure
-                    if verdict is None or verdict.kind == "miss":
-                        still.append(replace(now, packet=after, sure=certain))
-                    elif verdict.kind in ("jump", "goto"):
-                        into = self.chains.get((chain.table, verdict.chain))
-                        if into is None or depth > 30:
-                            still.append(replace(now, packet=after, sure=certain))
-                            continue
-                        for outcome in self._run(into, after, certain, depth + 1):
-                            outcome = replace(outcome, trail=now.trail + outcome.trail)
-                            back = outcome.verdict == "return"
-                            (still if back and verdict.kind == "jump" else ended).append(outcome)
-                    else:
-                        ended.append(Outcome(after, verdict.kind, certain, now.trail, rule, chain))
+                on, over = self._pass(rule, chain, now, depth)
+                still += on if over else _settled(on, now.sure)
+                ended += over
             under_way = _distinct(still)
             if not under_way:
                 break
@@ -193,7 +188,28 @@ class Ruleset:
             ended = [
                 replace(o, verdict=chain.policy, rule=None, where=chain) if o.verdict == "return" else o for o in ended
             ]
-        return ended
+        return _settled(ended, sure)
+
+    def _pass(self, rule: Rule, chain: Chain, now: Outcome, depth: int) -> tuple[list[Outcome], list[Outcome]]:
+        """What a rule makes of a packet: those that go on in its chain, and those that have come to an end there."""
+        on: list[Outcome] = []
+        over: list[Outcome] = []
+        for after, verdict, certain in _apply(rule, now.packet):
+            certain = certain and now.sure
+            if verdict is None or verdict.kind == "miss":
+                on.append(replace(now, packet=after, sure=certain))
+            elif verdict.kind in ("jump", "goto"):
+                into = self.chains.get((chain.table, verdict.chain))
+                if into is None or depth > 30:  # what the kernel has built in and is not known here: NFQUEUE, TPROXY
+                    on.append(replace(now, packet=after, sure=False))
+                    over.append(Outcome(after, "unknown", False, now.trail, rule, chain))
+                    continue
+                for outcome in self._run(into, after, certain, depth + 1):
+                    outcome = replace(outcome, trail=now.trail + outcome.trail)
+                    (on if outcome.verdict == "return" and verdict.kind == "jump" else over).append(outcome)
+            else:
+                over.append(Outcome(after, verdict.kind, certain, now.trail, rule, chain))
+        return on, over
 
 
 def _trail(before: Outcome, after: Outcome) -> tuple[str, ...]:
@@ -219,6 +235,13 @@ def _apply(rule: Rule, packet: Packet) -> list[tuple[Packet, Verdict | None, boo
     return done + [(now, None, sure) for now, sure in under_way]
 
 
+def _settled(outcomes: list[Outcome], sure: bool) -> list[Outcome]:
+    """Where all that may be comes to the same, it is as sure as what was before."""
+    if len(outcomes) < 2 or len({(outcome.packet, outcome.verdict) for outcome in outcomes}) > 1:
+        return outcomes
+    return [replace(outcomes[0], sure=sure)]
+
+
 def _distinct(outcomes: list[Outcome]) -> list[Outcome]:
     """Each different outcome once, the sure one where there are both; what was merely counted or logged is the same."""
     found: dict[tuple[object, ...], Outcome] = {}
@@ -237,7 +260,7 @@ def when(test: Callable[[Packet], bool | None]) -> Step:
     def step(packet: Packet) -> list[tuple[Packet, Verdict | None, bool]]:
         answer = test(packet)
         if answer is None:
-            return [(packet, None, False), (packet, MISS, True)]
+            return [(packet, None, False), (packet, MISS, False)]
         return [(packet, None if answer else MISS, True)]
 
     return step
@@ -259,11 +282,15 @@ def change(alter: Callable[[Packet], Packet], verdict: Verdict | None = None) ->
 
 
 def to_one_of(targets: Sequence[tuple[str, int]]) -> Step:
-    """Replace the target by any of these (address, port); a port of 0 stays as it is."""
+    """Replace the target by any of these (address, port); an address of "" and a port of 0 stay as they are."""
 
     def step(packet: Packet) -> list[tuple[Packet, Verdict | None, bool]]:
         return [
-            (replace(packet, target=address, port=port or packet.port, translated=True), Verdict("accept"), True)
+            (
+                replace(packet, target=address or packet.target, port=port or packet.port, translated=True),
+                Verdict("accept"),
+                True,
+            )
             for address, port in targets
         ]
 

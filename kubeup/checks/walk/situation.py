@@ -10,6 +10,7 @@ from typing import Any
 
 from kubeup.checks.kubectl import condition
 from kubeup.checks.places import KUBELET_PORT, VXLAN_PORT
+from kubeup.checks.pods import why_not_ready
 from kubeup.checks.walk.ends import End, find_pod, find_service
 from kubeup.checks.walk.reading import BRIDGE, TUNNEL, Api, Host, Object, Route
 from kubeup.checks.walk.rules import Hook, Outcome, Packet
@@ -30,6 +31,9 @@ class Endpoint:
     node: str
     pod: str
     ready: bool
+    nodes: frozenset[str] = frozenset()
+    """The nodes that it is meant for, and the zones: hints of a Service's trafficDistribution."""
+    zones: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,12 @@ class Situation:
     @property
     def in_pod(self) -> bool:
         """Whether the client has a network of its own, as pods do that do not share their node's."""
-        return self.client_pod is not None and not self.client_pod.spec.get("hostNetwork")
+        return self.client_pod is not None and not self.client_pod.in_node
+
+    @property
+    def on_node(self) -> bool:
+        """Whether the client is a process in its node's network, be it a pod's."""
+        return self.client.kind == "node" or (self.client_pod is not None and self.client_pod.in_node)
 
     @cached_property
     def start(self) -> str:
@@ -136,13 +145,12 @@ class Situation:
         """The address that the client asks."""
         match self.target.kind:
             case "service":
-                address = str(self.service[0].spec.get("clusterIP", "")) if self.service else ""
-                return "" if address == "None" else address
+                return self.service[0].address if self.service else ""
             case "nodeport":
                 entry = self.target.entry or self.start
                 return str(self.cluster.node(entry).address)
             case "pod":
-                return str(find_pod(self.api, self.target).status.get("podIP", ""))
+                return find_pod(self.api, self.target).address
             case "node":
                 return str(self.cluster.node(self.target.name).address)
         return self.target.name
@@ -155,8 +163,8 @@ class Situation:
     @property
     def source(self) -> str:
         """The client's address. A process on a node has the one of the device that leads to what it asks."""
-        if self.client_pod is not None:
-            return str(self.client_pod.status.get("podIP", ""))
+        if self.client_pod is not None and self.in_pod:
+            return self.client_pod.address
         if self.client.kind == "outside":
             return self.client.name
         return self.source_for(self.asked)
@@ -175,7 +183,13 @@ class Situation:
     def dns(self) -> Object | None:
         """The Service that answers for names."""
         address = str(self.cluster.dns_ip)
-        return next((service for service in self.api.services if service.spec.get("clusterIP") == address), None)
+        return next((service for service in self.api.services if service.address == address), None)
+
+    @property
+    def dns_port(self) -> Mapping[str, Any] | None:
+        """Its port that pods ask at."""
+        ports = (self.dns.spec.get("ports") or ()) if self.dns is not None else ()
+        return next((port for port in ports if port.get("protocol") == "UDP"), None)
 
     @property
     def asks_dns(self) -> bool:
@@ -194,39 +208,59 @@ class Situation:
         """What is behind a Service's port, by its EndpointSlices."""
         found = []
         for item in self.api.slices(service):
-            number = next(
-                (p.get("port") for p in item.data.get("ports") or () if p.get("name", "") == port.get("name", "")), None
-            )
+            name = port.get("name") or ""
+            number = next((p.get("port") for p in item.data.get("ports") or () if (p.get("name") or "") == name), None)
+            if number is None or item.data.get("addressType", "IPv4") != "IPv4":
+                continue
             for endpoint in item.data.get("endpoints") or ():
-                conditions = endpoint.get("conditions") or {}
+                hints = endpoint.get("hints") or {}
+                nodes, zones = (
+                    frozenset(hint["name"] for hint in hints.get(f) or ()) for f in ("forNodes", "forZones")
+                )
+                ready = (endpoint.get("conditions") or {}).get("ready", True) is not False
                 pod = (endpoint.get("targetRef") or {}).get("name", "")
-                for address in endpoint["addresses"]:
-                    if number is not None and ":" not in address:
-                        ready = conditions.get("ready", True) is not False
-                        found.append(Endpoint(address, int(number), endpoint.get("nodeName", ""), pod, ready))
+                node = endpoint.get("nodeName") or ""
+                found += [Endpoint(a, int(number), node, pod, ready, nodes, zones) for a in endpoint["addresses"]]
         return sorted(found, key=lambda endpoint: IPv4Address(endpoint.address))
 
-    def usable(self, service: Object, port: Mapping[str, Any], outside: bool = False) -> list[Endpoint]:
+    @property
+    def policy(self) -> str:
+        """The field of a Service that may keep to the gate what it is asked; "" where none counts.
+
+        That for traffic from outside does not count for what begins on the very node whose NodePort is asked.
+        """
+        if self.target.kind != "nodeport":
+            return "internalTrafficPolicy"
+        return "externalTrafficPolicy" if self.client.kind == "outside" or self.gate != self.start else ""
+
+    def usable(self, service: Object, port: Mapping[str, Any]) -> list[Endpoint]:
         """Those that kube-proxy sends to: the ready ones, on the gate alone where the Service says so."""
         ready = [endpoint for endpoint in self.endpoints(service, port) if endpoint.ready]
-        policy = "externalTrafficPolicy" if outside else "internalTrafficPolicy"
-        local = service.spec.get(policy) == "Local"
-        return [endpoint for endpoint in ready if not local or endpoint.node == self.gate]
+        if service.spec.get(self.policy) == "Local":
+            return [endpoint for endpoint in ready if endpoint.node == self.gate]
+        # Where all have hints, and some are meant for this node, or its zone (pkg/proxy/topology.go).
+        node = self.api.nodes.get(self.gate)
+        zone = node.labels.get("topology.kubernetes.io/zone", "") if node else ""
+        for here, hints in ((self.gate, "nodes"), (zone, "zones")):
+            near = [endpoint for endpoint in ready if here in getattr(endpoint, hints)]
+            if near and all(getattr(endpoint, hints) for endpoint in ready):
+                return near
+        return ready
 
     @cached_property
     def legs(self) -> list[Leg]:
         """The ways from the gate to what answers; first those to CoreDNS, where names are asked for."""
         legs = []
-        if self.asks_dns and self.dns is not None:
-            port = next((p for p in self.dns.spec["ports"] if p.get("protocol") == "UDP"), None)
-            legs += self._legs_of(self.dns, port, dns=True) if port else []
+        if self.asks_dns and self.dns is not None and self.dns_port is not None:
+            legs += self._legs_of(self.dns, self.dns_port, dns=True)
         if self.service is not None:
             legs += self._legs_of(*self.service)
         elif self.target.kind == "pod":
             pod = find_pod(self.api, self.target)
-            if pod.status.get("podIP"):
+            if pod.address:
                 node = str(pod.spec.get("nodeName", ""))
-                legs.append(Leg(self.gate, node, self.asked, self.port, self.protocol, pod))
+                inside = None if pod.in_node else pod
+                legs.append(Leg(self.gate, node, self.asked, self.port, self.protocol, inside))
         elif self.target.kind == "node":
             legs.append(Leg(self.gate, self.target.name, self.asked, self.port, self.protocol))
         else:
@@ -236,10 +270,14 @@ class Situation:
     def _legs_of(self, service: Object, port: Mapping[str, Any], dns: bool = False) -> list[Leg]:
         protocol = PROTOCOLS[str(port.get("protocol", "TCP"))]
         legs = []
-        for endpoint in self.usable(service, port, outside=self.target.kind == "nodeport" and not dns):
-            pod = self.api.get("Pod", service.namespace, endpoint.pod)
-            node = endpoint.node or self.node_of(endpoint.address)
-            if pod is not None and pod.spec.get("hostNetwork"):
+        for endpoint in self.usable(service, port):
+            # Those that a user has written name no pod, but may have the address of one.
+            pod = self.api.get("Pod", service.namespace, endpoint.pod) or next(
+                (pod for pod in self.api.pods if pod.address == endpoint.address and not pod.in_node), None
+            )
+            of_pod = str(pod.spec.get("nodeName", "")) if pod is not None else ""
+            node = endpoint.node or of_pod or self.node_of(endpoint.address)
+            if pod is not None and pod.in_node:
                 pod = None
             legs.append(
                 Leg(self.start if dns else self.gate, node, endpoint.address, endpoint.port, protocol, pod, dns)
@@ -279,9 +317,7 @@ class Situation:
         pods = [leg.pod for leg in self.legs if leg.pod is not None] + [self.client_pod]
         if self.service is not None:
             pods += self.selected(self.service[0])
-        found = [
-            str(pod.status.get("podIP", "")) for pod in pods if pod is not None and not pod.spec.get("hostNetwork")
-        ]
+        found = [pod.address for pod in pods if pod is not None and not pod.in_node]
         return [address for address in dict.fromkeys(found) if address]
 
     # How packets go.
@@ -301,7 +337,8 @@ class Situation:
 
     def tunnelled(self, leg: Leg) -> bool:
         """Whether it goes through flannel's tunnel."""
-        return self.remote(leg) and self.flannel and self.cluster.flannel.backend == "vxlan"
+        vxlan = self.flannel and self.cluster.flannel.backend == "vxlan"
+        return vxlan and self.remote(leg) and leg.node in self._names
 
     def route(self, leg: Leg) -> Route | None:
         """The route of a leg on the node where it begins."""
@@ -309,15 +346,13 @@ class Situation:
 
     def begins_here(self, leg: Leg) -> bool:
         """Whether packets of a leg are made on its first node, and do not come through it."""
-        return (
-            self.client.kind == "node" or (not self.in_pod and self.client.kind == "pod")
-        ) and leg.start == self.start
+        return self.on_node and leg.start == self.start
 
     def came_in(self, name: str) -> str:
         """The device by which the client's packets reach the gate."""
         if self.in_pod and name == self.start:
             return BRIDGE
-        if self.client.kind == "node" and name == self.start:
+        if self.on_node and name == self.start:
             return ""
         host = self.host(name)
         return host.addresses.get(str(self.cluster.node(name).address), "")
@@ -325,14 +360,17 @@ class Situation:
     def request(self, target: str, port: int, protocol: str, gate: str) -> Packet:
         """The client's first packet, as it reaches the gate."""
         host = self.host(gate)
+        source = self.source_for(target) if self.on_node else self.source
+        if self.in_pod and self.flannel and gate != self.start:
+            source = str(self.cluster.node(self.start).address)  # flannel masquerades what leaves the pods' network
         return Packet(
-            self.source if self.client.kind != "node" else self.source_for(target),
+            source,
             target,
             protocol,
             port,
             came_in=self.came_in(gate),
             to_self=target in host.addresses,
-            from_self=self.client.kind == "node" and gate == self.start,
+            from_self=self.on_node and gate == self.start,
         )
 
     def proxied(self, target: str, port: int, protocol: str, gate: str) -> list[Outcome]:
@@ -344,8 +382,9 @@ class Situation:
     def address_asked(self, leg: Leg) -> tuple[str, int]:
         """(address, port) that the client asks to get this leg."""
         if leg.dns and self.dns is not None:
-            return str(self.dns.spec["clusterIP"]), 53
-        return self.asked, self.port
+            return self.dns.address, 53
+        # Of a headless Service it knows this very address.
+        return (self.asked, self.port) if self.asked else (leg.address, leg.port)
 
     def sent(self, leg: Leg) -> Packet:
         """The packet of a leg as it leaves the chains before routing: translated and marked, if they do so."""
@@ -354,11 +393,11 @@ class Situation:
             if outcome.verdict == "accept" and (outcome.packet.target, outcome.packet.port) == (leg.address, leg.port):
                 return outcome.packet
         packet = self.request(leg.address, leg.port, leg.protocol, leg.start)
-        return replace(packet, translated=self.service is not None or leg.dns)
+        return replace(packet, translated=leg.dns or (self.service is not None and self.asked != ""))
 
     def stages(self, leg: Leg) -> list[Stage]:
         """The packet filters on a leg, there and back, in the order in which they are passed."""
-        last = self.host(leg.node) if leg.node else None
+        last = self.host(leg.node) if leg.node in self._names else None
         route = self.route(leg)
         out = route.device if route else ""
         packet = replace(self.sent(leg), goes_out=out)
@@ -428,18 +467,23 @@ def refuse_without_address(situation: Situation) -> None:
 
     Raises WalkRefused.
     """
-    if (
-        situation.service is not None
-        and not situation.asked
-        and situation.service[0].spec.get("type") == "ExternalName"
-    ):
-        raise WalkRefused(
-            f"the Service {situation.service[0]} is a name for an outside host (ExternalName): trace that"
-        )
     for end in (situation.client, situation.target):
-        if end.kind == "pod" and not find_pod(situation.api, end).spec.get("nodeName"):
+        if end.kind == "pod":
             pod = find_pod(situation.api, end)
-            why = condition(pod.status, "PodScheduled").get("message", "no node was found for it yet")
-            raise WalkRefused(f"the pod {pod} has no node: {why}")
+            if not pod.spec.get("nodeName"):
+                why = condition(pod.status, "PodScheduled").get("message", "no node was found for it yet")
+                raise WalkRefused(f"the pod {pod} has no node: {why}")
+            if not pod.address and pod.status.get("podIP"):
+                raise WalkRefused(f"the pod {pod} has no IPv4 address, which alone are walked to")
+            if not pod.address and end is situation.target:
+                why = why_not_ready(dict(pod.data)) or f"its phase is {pod.status.get('phase')}"
+                raise WalkRefused(f"the pod {pod} has no address: {why}")
+    if situation.start not in [node.name for node in situation.cluster.nodes]:
+        raise WalkRefused(
+            f"{situation.client.text!r} is on the node {situation.start}, which the inventory does not have"
+        )
+    service = situation.service[0] if situation.service is not None else None
+    if service is not None and not service.address and service.spec.get("clusterIP") not in (None, "", "None"):
+        raise WalkRefused(f"the Service {service} has no IPv4 address, which alone are walked to")
     if situation.client.kind in ("service", "nodeport"):
         raise WalkRefused(f"{situation.client.text!r} is no client: FROM is a node, a pod or an outside address")

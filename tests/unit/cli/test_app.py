@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from kubeup import __version__
+from kubeup.bundle import new_key
 from kubeup.cli import app as cli
 from kubeup.cli import context
 from kubeup.cluster import load
@@ -92,6 +93,21 @@ def test_no_inventory_exits_with_2(monkeypatch: Any, capsys: Any) -> None:
     code, _, err = run(monkeypatch, capsys, "plan")
     assert code == 2
     assert "cluster.yaml" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [(["--packages-from", "n9"], "the inventory has no n9"), (["--packages", "gone"], "there is no folder gone")],
+)
+def test_where_packages_are_to_come_from_is_checked_before_anything_runs(
+    monkeypatch: Any, capsys: Any, option: list[str], what: str
+) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    new_key(Path("bundle.key"), Path("bundle.pub"))
+    monkeypatch.setattr("kubeup.host.session.Session.connect", lambda *_: pytest.fail("it ran"))
+    code, out, err = run(monkeypatch, capsys, "bundle", "create", "-o", "b", "--key", "bundle.key", *option)
+    assert (code, out) == (2, "")
+    assert what in " ".join(err.replace("│", " ").split())
 
 
 def test_a_bad_inventory_is_told_before_the_bundle_is_read(monkeypatch: Any, capsys: Any) -> None:

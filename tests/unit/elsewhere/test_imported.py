@@ -175,6 +175,12 @@ def test_secrets_are_shown_of_nothing_that_is_left(tmp_path: Path) -> None:
         assert shown in told, shown
 
 
+def test_the_address_of_dns_is_looked_at_when_the_network_is_known(tmp_path: Path) -> None:
+    text = "nodes=a@10.0.0.1\nroles=ai\nDNS_SERVER_IP={}\nPORTAL_NET=10.1.0.0/16\n"
+    assert names(script(tmp_path, text.format("10.1.0.10"))) == ""
+    assert "DNS_SERVER_IP=192.168.3.10" in names(script(tmp_path, text.format("192.168.3.10")))
+
+
 def test_options_of_ssh_that_are_not_whole_are_left(tmp_path: Path) -> None:
     imported = script(tmp_path, "nodes=a@10.0.0.1\nroles=ai\nSSH_OPTS='-o \"User=x'\n")
     assert 'config-default.sh:3: SSH_OPTS=-o "User=x: cannot be read (No closing quotation)' in names(imported)

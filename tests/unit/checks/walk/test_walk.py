@@ -16,7 +16,7 @@ from kubeup.checks.walk import Walk, as_data, as_text, in_short, judge
 from kubeup.checks.walk.ends import parse_end
 from kubeup.checks.walk.hops import LAST, LEG, TRUNK
 from kubeup.checks.walk.reading import Api, Host, parse_host
-from kubeup.checks.walk.situation import Situation
+from kubeup.checks.walk.situation import Situation, refuse_without_address
 from kubeup.cluster import Cluster
 from kubeup.errors import WalkRefused
 
@@ -152,6 +152,14 @@ def test_the_way_names_what_is_really_there(recorded: Recorded) -> None:
 
 Change = Callable[[Recorded], None]
 FAULTS: dict[str, tuple[Change, str, str]] = {}
+
+
+def nothing_comes_back(r: Recorded) -> None:
+    """The other node answers at its own address, and neither through the tunnel nor do its pods."""
+    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
+    r.fails("tunnel trace-3 small")
+    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
+        r.fails(question)
 
 
 def fault(name: str, words: str) -> Callable[[Change], Change]:
@@ -325,11 +333,13 @@ def tunnel_down_and_so_its_routes_are_gone(r: Recorded) -> None:
 @fault("route-missing", "trace-1 has no route to the pods of trace-3")
 def route_gone(r: Recorded) -> None:
     r.json(HERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[THERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "trace-3 has no route to the pods of trace-1")
 def route_back_gone(r: Recorded) -> None:
     r.json(THERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[HERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "the route that it takes is default via 10.79.1.1 dev eth0")
@@ -349,16 +359,19 @@ def policy_routing_leads_elsewhere(r: Recorded) -> None:
 @fault("neighbour-missing", "has no entry for it")
 def neighbour_gone(r: Recorded) -> None:
     r.json(HERE, "neighbours", lambda items: [item for item in items if item["dst"] != f"{r.net[THERE]}.0"])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "is not there")
 def fdb_gone_on_the_way_back(r: Recorded) -> None:
     r.json(THERE, "fdb", lambda items: [item for item in items if item["mac"] != r.mac[HERE]])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "leads to 10.79.1.3")
 def fdb_wrong(r: Recorded) -> None:
     r.json(HERE, "fdb", lambda items: [item | {"dst": "10.79.1.3"} for item in items])
+    nothing_comes_back(r)
 
 
 @fault("tunnel-blocked", "UDP 8472 from 10.79.1.2 to 10.79.1.4 is dropped on trace-3: -A INPUT")
@@ -368,10 +381,7 @@ def tunnel_blocked_by_a_rule(r: Recorded) -> None:
 
 @fault("tunnel-blocked", "UDP 8472 is blocked between 10.79.1.2 and 10.79.1.4")
 def tunnel_blocked_between(r: Recorded) -> None:
-    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
-    r.fails("tunnel trace-3 small")
-    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
-        r.fails(question)
+    nothing_comes_back(r)
 
 
 @fault("node-unreachable", "trace-1 does not reach trace-3 at all")
@@ -615,6 +625,163 @@ def test_what_cannot_be_judged_is_no_evidence(recorded: Recorded) -> None:
     recorded.rule(HERE, "filter", "-A FORWARD -m set --match-set blocked dst -j DROP")
     recorded.rule(HERE, "filter", '-A FORWARD -m limit --limit 5/min -j LOG --log-prefix "x "')
     assert names(recorded.walk()) == []
+
+
+# What is not as in most clusters.
+
+
+def the_slice(r: Recorded) -> dict[str, Any]:
+    return next(o for o in r.api if o["kind"] == "EndpointSlice"
+                and o["metadata"]["labels"]["kubernetes.io/service-name"] == "web")  # fmt: skip
+
+
+def make_pod_of_node(r: Recorded, pod: dict[str, Any]) -> None:
+    """Let a pod share its node's network."""
+    pod["spec"]["hostNetwork"] = True
+    address = ADDRESSES[pod["spec"]["nodeName"]]
+    pod["status"] |= {"podIP": address, "podIPs": [{"ip": address}]}
+
+
+def the_client(r: Recorded) -> dict[str, Any]:
+    return next(o for o in r.api if o["kind"] == "Pod" and o["metadata"]["name"] == r.client.partition("/")[2])
+
+
+def healthy(walk: Walk) -> str:
+    """The picture of a way on which nothing is wrong."""
+    assert [(f.check.name, f.fault.evidence) for f in walk.findings] == []
+    return as_text(walk)
+
+
+@pytest.mark.parametrize(
+    "target", ["svc/web:8001", "svc/default/kubernetes", f"{THERE}:10250", "nodeport:30080", "pod"]
+)
+def test_a_client_in_its_nodes_network_is_as_a_process_there(recorded: Recorded, target: str) -> None:
+    target = f"pod/{recorded.pod['metadata']['name']}" if target == "pod" else target
+    make_pod_of_node(recorded, the_client(recorded))
+    own = healthy(recorded.walk(recorded.client, target)).splitlines()
+    of_node = healthy(recorded.walk(HERE, target)).splitlines()
+    assert "in its node's network" in own[2]
+    assert own[3:] == of_node[3:]
+    assert re.findall(r"\([\d.]+\)", own[2])[:1] == re.findall(r"\([\d.]+\)", of_node[2])
+
+
+def test_a_pod_in_its_nodes_network_is_reached_as_the_node(recorded: Recorded) -> None:
+    make_pod_of_node(recorded, recorded.pod)
+    text = healthy(recorded.walk("", f"pod/{recorded.pod['metadata']['name']}:80"))
+    assert f"the node {THERE} itself ({ADDRESSES[THERE]})" in text
+    assert "VXLAN" not in text
+
+
+def test_a_second_address_of_ipv6_is_passed_by(recorded: Recorded) -> None:
+    web = recorded.service["spec"]
+    web["clusterIPs"] = ["fd00::1", web["clusterIP"]]
+    web["clusterIP"] = "fd00::1"
+    for item in (recorded.pod, the_client(recorded)):
+        item["status"] |= {"podIP": "fd00::2", "podIPs": [{"ip": "fd00::2"}, {"ip": item["status"]["podIP"]}]}
+    other = json.loads(json.dumps(the_slice(recorded))) | {"addressType": "IPv6"}
+    other["endpoints"][0]["addresses"] = ["fd00::2"]
+    recorded.api.append(other)
+    recorded.api.append(other | {"addressType": "FQDN", "endpoints": [{"addresses": ["web.example.com"]}]})
+    assert "1 endpoint" in healthy(recorded.walk())
+
+
+@pytest.mark.parametrize("client", ["", HERE])
+def test_a_headless_service_is_no_matter_of_kube_proxys(recorded: Recorded, client: str) -> None:
+    recorded.service["spec"] |= {"clusterIP": "None", "clusterIPs": ["None"]}
+    text = healthy(recorded.walk(client, "svc/web:8001"))
+    assert "a headless Service's name is its pods' addresses" in text
+    assert "(masqueraded)" not in text
+
+
+@pytest.mark.parametrize("client", ["", HERE])
+def test_a_service_without_a_selector_may_lead_to_a_pod_or_outside(recorded: Recorded, client: str) -> None:
+    del recorded.service["spec"]["selector"]
+    item = the_slice(recorded)
+    item["endpoints"] = [{"addresses": [recorded.address]}]
+    text = healthy(recorded.walk(client, "svc/web:8001"))
+    assert f"├─ to pod default/{recorded.pod['metadata']['name']} ({recorded.address}:80) on {THERE}" in text
+    item["endpoints"] = [{"addresses": [OUTSIDE]}]
+    walk = recorded.walk(client, "svc/web:8001")
+    assert names(walk) == ["stale-rules"]  # the rules that were recorded lead to the pod
+    assert f"{OUTSIDE}, outside the cluster" in as_text(walk)
+
+
+def test_hints_of_a_service_are_followed_as_kube_proxy_does(recorded: Recorded) -> None:
+    item = the_slice(recorded)
+    item["endpoints"][0]["hints"] = {"forZones": [{"name": "a"}]}
+    other = {"addresses": [f"{recorded.net[BETWEEN]}.77"], "nodeName": BETWEEN, "hints": {"forZones": [{"name": "b"}]}}
+    item["endpoints"].append(other)
+    assert names(recorded.walk("", "svc/web:8001")) == ["stale-rules"]  # this node has no zone: all count
+    recorded.node[HERE]["metadata"].setdefault("labels", {})["topology.kubernetes.io/zone"] = "a"
+    healthy(recorded.walk("", "svc/web:8001"))
+    item["endpoints"][0]["hints"]["forNodes"], other["hints"]["forNodes"] = [{"name": BETWEEN}], [{"name": HERE}]  # type: ignore[index]
+    assert names(recorded.walk("", "svc/web:8001"))[:1] == ["stale-rules"]
+    del other["hints"]
+    assert names(recorded.walk("", "svc/web:8001")) == ["stale-rules"]  # one without any: all count
+
+
+def test_a_policy_for_traffic_from_outside_is_for_that_alone(recorded: Recorded) -> None:
+    recorded.service["spec"]["externalTrafficPolicy"] = "Local"
+    healthy(recorded.walk("", "nodeport:30080"))
+    healthy(recorded.walk(HERE, "nodeport:30080"))
+    walk = recorded.walk(OUTSIDE, f"nodeport:30080@{HERE}")
+    assert names(walk) == ["no-endpoints"]
+    assert "externalTrafficPolicy Local, and none of its endpoints is on trace-1" in as_text(walk)
+
+
+def test_a_node_that_the_inventory_does_not_have_is_not_judged(recorded: Recorded) -> None:
+    for item in (the_slice(recorded)["endpoints"][0], recorded.pod["spec"]):
+        item["nodeName"] = "stranger"
+    healthy(recorded.walk("", "svc/web:8001"))
+    recorded.flannel = "host-gw"
+    recorded.walk("", "svc/web:8001")
+
+
+def test_a_service_that_another_proxy_sees_to_has_no_rules_of_kube_proxys() -> None:
+    recorded = Recorded("iptables")
+    recorded.text(HERE, "iptables", r"^-A KUBE-SERVICES .*default/web.*\n", "")
+    assert names(recorded.walk("", "svc/web:8001")) == ["service-chain"]
+    recorded.service["metadata"].setdefault("labels", {})["service.kubernetes.io/service-proxy-name"] = "mine"
+    healthy(recorded.walk("", "svc/web:8001"))
+
+
+def test_a_route_into_nowhere_is_none(recorded: Recorded) -> None:
+    recorded.json(HERE, "routes", lambda routes: [*routes, {"type": "blackhole", "dst": OUTSIDE, "dev": "lo"}])
+    walk = recorded.walk("", OUTSIDE)
+    assert names(walk)[:1] == ["route-missing"]
+    assert f"the one that it takes is blackhole {OUTSIDE}/32" in as_text(walk)
+
+
+def test_an_ip_without_json_is_told_and_not_taken_for_a_host_without_links(recorded: Recorded) -> None:
+    recorded.hosts[THERE]["links"] = ""
+    walk = recorded.walk()
+    assert walk.broken is not None
+    assert walk.broken.check.name == "host-silent"
+    assert "its ip(8) prints no JSON" in walk.broken.fault.evidence
+
+
+def refused(recorded: Recorded, client: str = "", target: str = "") -> str:
+    with pytest.raises(WalkRefused) as caught:
+        refuse_without_address(recorded.situation(client, target))
+    return str(caught.value)
+
+
+def test_ends_that_no_way_is_between_are_refused() -> None:
+    recorded = Recorded("iptables")
+    refuse_without_address(recorded.situation())
+    target = f"pod/{recorded.pod['metadata']['name']}"
+    recorded.pod["status"] = {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "Creating"}}}]}
+    assert f"the pod default/{recorded.pod['metadata']['name']} has no address: " in refused(recorded, "", target)
+    recorded.pod["status"]["podIP"] = "fd00::2"
+    assert "has no IPv4 address" in refused(recorded, "", target)
+    recorded.service["spec"] |= {"clusterIP": "fd00::1", "clusterIPs": ["fd00::1"]}
+    assert "the Service default/web has no IPv4 address" in refused(recorded)
+    recorded.service["spec"] = {"type": "ExternalName", "externalName": "example.com"}
+    assert "a name for an outside host, example.com (ExternalName)" in refused(recorded)
+    recorded.service["spec"] = {"clusterIP": "None"}
+    assert "the Service default/web has no port" in refused(recorded)
+    the_client(recorded)["spec"]["nodeName"] = "stranger"
+    assert "on the node stranger, which the inventory does not have" in refused(recorded, "", HERE)
 
 
 @pytest.mark.parametrize(
