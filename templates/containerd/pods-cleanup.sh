@@ -18,6 +18,8 @@ for round in 1 2 3 4 5; do
 done
 rm -f /run/netns/cni-*
 case $before in *netns*) ;; *) if [ -d /run/netns ] && [ -z "$(ls -A /run/netns)" ]; then umount /run/netns 2>/dev/null; rmdir /run/netns 2>/dev/null; fi ;; esac
+# With the cgroup driver systemd they are units of systemd's, which would have them on without their folders.
+systemctl stop kubepods.slice 2>/dev/null
 for top in /sys/fs/cgroup/*/kubepods /sys/fs/cgroup/*/k8s.io /sys/fs/cgroup/kubepods /sys/fs/cgroup/kubepods.slice /sys/fs/cgroup/*/kubepods.slice; do
     [ -d "$top" ] && find "$top" -depth -type d -exec rmdir {} + 2>/dev/null
 done

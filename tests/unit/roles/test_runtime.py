@@ -233,6 +233,13 @@ def test_a_runtime_that_is_gone_with_its_containers_keeps_nobody(world: Any, tmp
     assert ended(world, tmp_path, broken=1).returncode == 0
 
 
+@pytest.mark.parametrize(("settings", "name"), [({}, "pods"), ({"runtime": {"socket": SOCKET}}, "runtime-pods")])
+def test_the_slices_of_pods_end_before_their_folders_go(world: Any, settings: Any, name: str) -> None:
+    """With the cgroup driver systemd each is a unit, of which `systemctl` would tell for ever."""
+    script = resources(world, **settings)["cleanup", name].script
+    assert 0 < script.index("systemctl stop kubepods.slice") < script.index("rmdir {} +")
+
+
 def test_what_other_networks_have_is_left_to_a_runtime_of_the_users(world: Any) -> None:
     ours, theirs = (resources(world, **settings)["cleanup", "flannel"].script.splitlines() for settings in (
         {}, {"runtime": {"socket": SOCKET}}))  # fmt: skip
