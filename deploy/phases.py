@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.names import look_up
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, new_hosts, preflight
 from kubeup.checks.reach import Reached, reach
+from kubeup.checks.runtime import Runtimes, ask_runtimes
 from kubeup.checks.sources import preflight_proxy
 from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
@@ -82,6 +84,8 @@ class Looks:
     """The hosts whose ways to and from all others are tried; None: the new ones. The others' are proven by use."""
     reached: Reached = field(default_factory=Reached)
     """What came of that."""
+    runtimes: Runtimes = field(default_factory=Runtimes)
+    """What the container runtimes say that the user runs on these hosts."""
 
     def __iter__(self) -> Iterator[Callable[[], None]]:
         run = self.run
@@ -89,6 +93,9 @@ class Looks:
         yield lambda: preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
         hosts = new_hosts(run.readings, run.changes) if self.tried is None else self.tried
         if hosts:
+            if theirs := [n.name for n in run.cluster.nodes if n.name in hosts and run.cluster.runtime_socket(n)]:
+                yield lambda: self._runtimes(theirs)
+            yield lambda: look_up(run.cluster, run.readings, run.session, hosts)
             yield lambda: self._reach(hosts)
             yield lambda: preflight_proxy(run.cluster, run.session, hosts)
         yield lambda: preflight_outside(run.cluster, run.readings, run.changes, run.session)
@@ -115,6 +122,13 @@ class Looks:
         _refuse_expired(self.run)
         if not self.run.restoring:  # which gives members data, whatever has become of theirs
             check_members(self.run)
+
+    def _runtimes(self, hosts: Collection[str]) -> None:
+        run = self.run
+        crictl = {name: run.vault.artifact("crictl", run.cluster.versions.cri_tools, name) for name in hosts}
+        self.runtimes = ask_runtimes(run.cluster, run.session, crictl, new_hosts(run.readings, run.changes))
+        if self.runtimes.problems:
+            raise PreflightError(self.runtimes.problems)
 
     def _reach(self, hosts: Collection[str]) -> None:
         run = self.run

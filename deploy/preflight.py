@@ -31,6 +31,7 @@ class Examined:
         for name, host in self.hosts.items():
             more = [f"etcd's log {host['fsync_ms']:.1f} ms"] if "fsync_ms" in host else []
             more += [f"firewall {host['firewall']}"] if host["firewall"] else []
+            more += [host["runtime"]] if "runtime" in host else []
             facts = [host["os"], host["arch"], f"Linux {host['kernel']}", f"cgroup v{host['cgroup']}"]
             facts += [f"{host['cpus']} CPUs", f"{host['memory_mib'] / 1024:.1f} GiB", *more]
             lines.append(f"{name:<{width}}  {', '.join(facts)}")
@@ -58,5 +59,6 @@ def examine(run: Run) -> Examined:
             "selinux": facts.selinux,
             "time_service": facts.time_service,
             **({"fsync_ms": looks.reached.fsync[name]} if name in looks.reached.fsync else {}),
+            **({"runtime": looks.runtimes.found[name]} if name in looks.runtimes.found else {}),
         }
     return Examined(hosts, tuple(problems), looks.reached)

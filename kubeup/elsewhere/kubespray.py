@@ -412,7 +412,9 @@ KNOWN: Mapping[str, Take] = {
     "flannel_backend_type": _one_of(
         _choices(Flannel, "backend"), "this backend is not here; it is vxlan", "flannel", "backend"
     ),
-    "container_manager": _one_of({"containerd": ""}, "containers are run by containerd"),
+    "container_manager": _one_of(
+        {"containerd": ""}, "containers are run by containerd, or by a runtime that is there already (docs/runtimes.md)"
+    ),
     "etcd_deployment_type": _one_of({"host": ""}, "etcd is a systemd service on its hosts"),
     "kube_version": _version("kubernetes"),
     "etcd_version": _version("etcd"),

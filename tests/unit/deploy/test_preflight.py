@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kubeup.checks.reach import Reached
+from kubeup.checks.runtime import Runtimes
 from kubeup.deploy import phases
 from kubeup.deploy.phases import Preflight
 from kubeup.deploy.preflight import examine
@@ -13,7 +14,7 @@ from kubeup.errors import HostFailure, HostsFailed, KubeupError, PreflightError,
 from kubeup.host.difference import Change, Item
 from kubeup.host.reading import Entry, Reading
 
-LOOKS = ("measure", "preflight", "_refuse_expired", "preflight_proxy", "preflight_outside", "existing_etcd",
+LOOKS = ("measure", "preflight", "_refuse_expired", "look_up", "preflight_proxy", "preflight_outside", "existing_etcd",
          "check_members")  # fmt: skip
 
 
@@ -28,6 +29,9 @@ class Looked:
         for name in LOOKS:
             monkeypatch.setattr(phases, name, lambda *_, name=name: self.look(name))
         monkeypatch.setattr(phases, "reach", self.reach)
+        monkeypatch.setattr(phases, "ask_runtimes", self.ask_runtimes)
+        self.runtimes = Runtimes(found={"n2": "CRI-O 1.36.0"})
+        self.asked: list[str] = []
 
     def look(self, name: str) -> None:
         self.at.append(name)
@@ -38,6 +42,12 @@ class Looked:
         self.look("reach")
         self.tried = sorted(hosts)
         return self.reached
+
+    def ask_runtimes(self, cluster: Any, session: Any, crictl: Any, new: Any) -> Runtimes:
+        self.look("ask_runtimes")
+        self.asked = sorted(crictl)
+        assert new == ["n2"]
+        return self.runtimes
 
 
 @pytest.fixture
@@ -79,7 +89,8 @@ def told(problems: Any) -> list[tuple[str, str]]:
 def test_up_tries_the_ways_of_new_hosts_alone(run: Any, looked: Looked) -> None:
     Preflight().run(run)
     assert looked.at == [
-        "measure", "preflight", "reach", "preflight_proxy", "preflight_outside", "_refuse_expired", "check_members",
+        "measure", "preflight", "look_up", "reach", "preflight_proxy", "preflight_outside", "_refuse_expired",
+        "check_members",
     ]  # fmt: skip
     assert looked.tried == ["n2"]
 
@@ -109,6 +120,20 @@ def test_preflight_tells_the_same_and_tries_the_ways_of_all_hosts(run: Any, look
     assert told(found.problems) == TOLD
     assert "5 problems." in found.text()
     assert (found.data()["ways_tried"], found.data()["hosts"]["n1"]["fsync_ms"]) == (4, 0.4)
+
+
+def test_runtimes_of_users_are_asked_where_there_are_any(world: Any, run: Any, looked: Looked) -> None:
+    run.cluster = world.cluster("ai i", runtime={"socket": "/run/x.sock"})
+    run.vault = world.material()
+    Preflight().run(run)
+    assert looked.asked == ["n2"]
+    found = examine(run)
+    assert looked.asked == ["n1", "n2"]
+    assert found.data()["hosts"]["n2"]["runtime"] == "CRI-O 1.36.0"
+    assert "CRI-O 1.36.0" in found.text()
+    looked.runtimes.problems.append(Problem("n2", "too old"))
+    with pytest.raises(PreflightError, match="n2: too old"):
+        Preflight().run(run)
 
 
 @pytest.mark.parametrize("look", [lambda run: Preflight().run(run), examine])

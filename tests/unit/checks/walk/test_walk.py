@@ -42,6 +42,7 @@ class Recorded:
         self.skew: dict[str, float] = {}
         self.errors: dict[str, str] = {}
         self.flannel = "vxlan"
+        self.runtime: dict[str, str] = {}
         self.pod = next(o for o in self.api if o["kind"] == "Pod" and o["metadata"]["name"].startswith("web-"))
         self.service = next(o for o in self.api if o["kind"] == "Service" and o["metadata"]["name"] == "web")
         self.node = {o["metadata"]["name"]: o for o in self.api if o["kind"] == "Node"}
@@ -83,6 +84,7 @@ class Recorded:
             "name": "trace",
             "kube_proxy": {"mode": self.mode},
             "flannel": {"backend": self.flannel},
+            "runtime": self.runtime,
             "nodes": [{"name": name, "role": "ai" if name == HERE else "i", "host": address, "address": address}
                       for name, address in ADDRESSES.items()],
         })  # fmt: skip
@@ -258,6 +260,15 @@ def kubelet_down(r: Recorded) -> None:
 @fault("containerd-down", "containerd.service on trace-3 is inactive")
 def containerd_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
     stop(r, THERE, "containerd")
+    not_ready(r)
+
+
+@fault("runtime-down", "the container runtime of trace-3 (/run/crio.sock) does not answer: connection refused")
+def a_runtime_of_the_users_is_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
+    r.runtime = {"socket": "/run/crio.sock"}
+    r.hosts[HERE]["runtime"] = ""
+    r.hosts[THERE]["runtime"] = "connection refused"
+    stop(r, THERE, "containerd")  # which has no part in this cluster
     not_ready(r)
 
 
