@@ -28,7 +28,7 @@ SCENARIO :=
 # Nothing is open-ended. --foreground: else Ctrl-C would not reach what runs.
 LIMIT := timeout --foreground --kill-after=90
 
-.PHONY: demo demo-down test test-all lint unit go-tests cluster-tests slow-tests molecule components older-components addon-components bench clean build-tools engine
+.PHONY: demo demo-down test test-all lint unit go-tests cluster-tests slow-tests molecule components older-components addon-components slow-components bench clean build-tools engine
 
 demo: build-tools engine components
 	$(LIMIT) 300 $(KUBEUP) lab create demo --hosts 3 --install
@@ -46,8 +46,8 @@ demo-down: .venv/stamp
 	@echo 'The demo is gone. What makes the next one fast stays: the host image and .venv (make clean), and built'
 	@echo "components ($${XDG_CACHE_HOME:-$$HOME/.cache}/kubeup)."
 
-test: lint unit go-tests engine components older-components cluster-tests
-test-all: lint unit go-tests engine components older-components addon-components slow-tests
+test: lint unit go-tests engine components older-components addon-components cluster-tests
+test-all: lint unit go-tests engine components older-components addon-components slow-components slow-tests
 
 lint: .venv/stamp
 	$(LIMIT) 60 $(PYTHON) -m ruff check
@@ -63,10 +63,10 @@ go-tests: build-tools
 	    (cd $$module && GOWORK=off GOFLAGS=-mod=readonly $(LIMIT) 300 go test ./...) || exit 1; done
 
 # The trap: fixtures remove their hosts, unless pytest itself was killed.
-cluster-tests: .venv/stamp engine components older-components
+cluster-tests: .venv/stamp engine components older-components addon-components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 2400 $(PYTEST) tests/cluster -v -m "not slow" $(TESTS)
 
-slow-tests: .venv/stamp engine components older-components addon-components
+slow-tests: .venv/stamp engine components older-components addon-components slow-components
 	@$(LIMIT) 1200 scripts/prepare vagrant
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 5400 $(PYTEST) tests/cluster -v $(TESTS)
 
@@ -79,12 +79,16 @@ bench: .venv/stamp engine components
 	trap '$(PYTHON) -m kubeup.lab sweep' EXIT; $(LIMIT) 3600 $(PYTHON) tests/bench/bench_up.py; \
 	    $(LIMIT) 1800 $(PYTHON) tests/bench/bench_throwaway.py
 
+# Those of clusters that say nothing of versions, whatever inventory this user works with.
 components: build-tools
-	$(LIMIT) 2400 $(KUBEUP) components fetch
+	KUBEUP_INVENTORY=/nonexistent $(LIMIT) 2400 $(KUBEUP) components fetch
 
-# Of the addons that slow tests turn on.
+# Of the addons that tests turn on, and of those that only slow tests do.
 addon-components: components
-	$(LIMIT) 2400 $(KUBEUP) components fetch metrics-server volume-helper local-path-provisioner
+	$(LIMIT) 2400 $(KUBEUP) components fetch metallb
+
+slow-components: components
+	$(LIMIT) 2400 $(KUBEUP) components fetch metrics-server volume-helper local-path-provisioner traefik
 
 # What upgrades are tested from.
 older-components: components

@@ -73,17 +73,11 @@ class Packages:
             return
         run.hold()
         packed = dict(self._packed(set(folders.values())))
-        outputs = run.session.side_by_side(
-            folders, lambda name: run.session.stream(name, _RECEIVE, source=iter([packed[folders[name]]]))
+        run.outputs(
+            folders,
+            lambda name: run.session.stream(name, _RECEIVE, source=iter([packed[folders[name]]])),
+            "receiving the bundle's packages",
         )
-        failures = []
-        for name, output in outputs.items():
-            if isinstance(output, Exception):
-                raise output
-            if not output.ok:
-                failures.append(failure(name, "receiving the bundle's packages", output))
-        if failures:
-            raise HostsFailed(self.title, failures)
 
     def _folder(self, run: Run, name: str) -> str:
         folder = f"packages/{distribution(run, name)}"

@@ -87,25 +87,25 @@ class InTurn(Converge):
 
     def run(self, run: Run) -> None:
         changes = {name: change for name, change in self.changes(run).items() if change}
-        serving = [name for name in changes if self._serves(run, name) and self._restarts(changes[name])]
+        serving = [name for name in changes if self._serves(run, name) and self._restarts_it(changes[name])]
         ill = _ill(run, serving, lambda _: PROBES[self.unit]) if len(serving) > 1 else serving
         in_turn = [name for name in serving if name not in ill]
         run.session.apply(self.title, {n: change for n, change in changes.items() if n not in in_turn}, run.vault)
         for name in in_turn:
             run.session.apply(self.title, {name: changes[name]}, run.vault)
-            _wait(run, [name], self._wait)
+            _wait(run, [name], self._until_it_answers)
 
-    def _wait(self, run: Run, name: str) -> None:
-        wait_until(f"{name} does not work", lambda: self._lacks(run, name))
+    def _until_it_answers(self, run: Run, name: str) -> None:
+        wait_until(f"{name} does not work", lambda: self._silence(run, name))
 
     def _serves(self, run: Run, name: str) -> bool:
         state = run.readings[name].units.get(self.unit)
         return state is not None and state.active == "active"
 
-    def _restarts(self, change: Change) -> bool:
+    def _restarts_it(self, change: Change) -> bool:
         return any(item.key == ("unit", self.unit) and item.action != "remove" for item in change.items)
 
-    def _lacks(self, run: Run, name: str) -> str:
+    def _silence(self, run: Run, name: str) -> str:
         output = run.session.shell(name, PROBES[self.unit], timeout=30)
         return "" if output.ok else output.stderr.strip() or f"{self.unit} does not answer"
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from kubeup.checks.names import look_up
 from kubeup.checks.outside import preflight_outside
 from kubeup.checks.preflight import APISERVER, existing_etcd, new_hosts, preflight
 from kubeup.checks.reach import Reached, reach
+from kubeup.checks.runtime import Runtimes, ask_runtimes
 from kubeup.checks.sources import preflight_proxy
 from kubeup.checks.validation import CheckResult, lacks_its_network, validate
 from kubeup.deploy.members import check_members
 from kubeup.deploy.path import measure
 from kubeup.deploy.run import VALIDATED, Run
-from kubeup.errors import PreflightError, Problem, ValidationError
+from kubeup.errors import KubeupError, PreflightError, Problem, ValidationError
 from kubeup.host.converge import is_blob
 from kubeup.host.difference import EXPIRED, Change, Item
 from kubeup.roles import Role, role_name
@@ -67,30 +69,78 @@ class Preflight:
     title: str = "Preflight"
 
     def run(self, run: Run) -> None:
-        measure(run)
-        preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
-        _refuse_expired(run)
-        if new := new_hosts(run.readings, run.changes):
-            preflight_reach(run, new)
-            preflight_proxy(run.cluster, run.session, new)
-        preflight_outside(run.cluster, run.readings, run.changes, run.session)
+        if problems := Looks(run).problems():
+            raise PreflightError(problems)
+
+
+@dataclass
+class Looks:
+    """All that is looked at before anything is changed, in this order: each raises PreflightError with what is wrong,
+    or another KubeupError where it cannot be looked at.
+    """
+
+    run: Run
+    tried: Collection[str] | None = None
+    """The hosts whose ways to and from all others are tried; None: the new ones. The others' are proven by use."""
+    reached: Reached = field(default_factory=Reached)
+    """What came of that."""
+    runtimes: Runtimes = field(default_factory=Runtimes)
+    """What the container runtimes say that the user runs on these hosts."""
+
+    def __iter__(self) -> Iterator[Callable[[], None]]:
+        run = self.run
+        yield lambda: measure(run)
+        yield lambda: preflight(run.cluster, run.readings, run.changes, run.vault, other_versions(run))
+        hosts = new_hosts(run.readings, run.changes) if self.tried is None else self.tried
+        if hosts:
+            if theirs := [n.name for n in run.cluster.nodes if n.name in hosts and run.cluster.runtime_socket(n)]:
+                yield lambda: self._runtimes(theirs)
+            yield lambda: look_up(run.cluster, run.readings, run.session, hosts)
+            yield lambda: self._reach(hosts)
+            yield lambda: preflight_proxy(run.cluster, run.session, hosts)
+        yield lambda: preflight_outside(run.cluster, run.readings, run.changes, run.session)
         if run.cluster.etcd.endpoints:
             new = [m.name for m in run.masters if ("unit", APISERVER) not in run.readings[m.name].record]
-            existing_etcd(run.cluster, run.session, new)
-        if not run.restoring:  # which gives them data, whatever has become of theirs
-            check_members(run)
+            yield lambda: existing_etcd(run.cluster, run.session, new)
+        yield self._ask_the_cluster
 
+    def problems(self) -> list[Problem]:
+        """What all of them find. Where nothing else is wrong, raises what keeps one from looking."""
+        found: list[Problem] = []
+        for look in self:
+            try:
+                look()
+            except PreflightError as error:
+                found += error.problems
+            except KubeupError as error:
+                if not found:
+                    raise
+                found.append(Problem("", str(error)))
+        return found
 
-def preflight_reach(run: Run, new: Collection[str]) -> Reached:
-    """Try what the new hosts need of the network and of their disks. Raises PreflightError."""
-    found = reach(run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, new)
-    if found.problems:
-        raise PreflightError(found.problems)
-    return found
+    def _ask_the_cluster(self) -> None:
+        _refuse_expired(self.run)
+        if not self.run.restoring:  # which gives members data, whatever has become of theirs
+            check_members(self.run)
+
+    def _runtimes(self, hosts: Collection[str]) -> None:
+        run = self.run
+        crictl = {name: run.vault.artifact("crictl", run.cluster.versions.cri_tools, name) for name in hosts}
+        self.runtimes = ask_runtimes(run.cluster, run.session, crictl, new_hosts(run.readings, run.changes))
+        if self.runtimes.problems:
+            raise PreflightError(self.runtimes.problems)
+
+    def _reach(self, hosts: Collection[str]) -> None:
+        run = self.run
+        self.reached = reach(
+            run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, hosts
+        )
+        if self.reached.problems:
+            raise PreflightError(self.reached.problems)
 
 
 def _refuse_expired(run: Run) -> None:
-    """What is done next asks the cluster, which does not answer then."""
+    """The cluster does not answer then."""
     problems = []
     for name, change in run.changes.items():
         paths = [item.name for item in change.items if item.why == EXPIRED]

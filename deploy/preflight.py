@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kubeup.checks.outside import preflight_outside
-from kubeup.checks.preflight import preflight
-from kubeup.checks.reach import Reached, reach
-from kubeup.checks.sources import preflight_proxy
-from kubeup.deploy.phases import REACH
+from kubeup.checks.reach import Reached
+from kubeup.deploy.phases import Looks
 from kubeup.deploy.run import Run
-from kubeup.errors import PreflightError, Problem
+from kubeup.errors import Problem
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,7 @@ class Examined:
         for name, host in self.hosts.items():
             more = [f"etcd's log {host['fsync_ms']:.1f} ms"] if "fsync_ms" in host else []
             more += [f"firewall {host['firewall']}"] if host["firewall"] else []
+            more += [host["runtime"]] if "runtime" in host else []
             facts = [host["os"], host["arch"], f"Linux {host['kernel']}", f"cgroup v{host['cgroup']}"]
             facts += [f"{host['cpus']} CPUs", f"{host['memory_mib'] / 1024:.1f} GiB", *more]
             lines.append(f"{name:<{width}}  {', '.join(facts)}")
@@ -44,24 +42,9 @@ class Examined:
 
 
 def examine(run: Run) -> Examined:
-    """Look at all hosts. Raises HostsFailed where something could not even be looked at."""
-    problems: list[Problem] = []
-    try:
-        preflight(run.cluster, run.readings, run.changes, run.vault)
-    except PreflightError as error:
-        problems += error.problems
-    try:
-        preflight_outside(run.cluster, run.readings, run.changes, run.session)
-    except PreflightError as error:
-        problems += error.problems
-    try:
-        preflight_proxy(run.cluster, run.session, [node.name for node in run.nodes])
-    except PreflightError as error:
-        problems += error.problems
-    everybody = [node.name for node in run.nodes]
-    reached = reach(
-        run.cluster, run.readings, run.session, lambda name: run.vault.artifact(*REACH, name).path, everybody
-    )
+    """Look at all hosts. Where nothing is wrong with them, raises what keeps it from looking further."""
+    looks = Looks(run, tried=[node.name for node in run.nodes])
+    problems = looks.problems()
     hosts = {}
     for name, reading in run.readings.items():
         facts = reading.facts
@@ -75,6 +58,7 @@ def examine(run: Run) -> Examined:
             "firewall": facts.firewall,
             "selinux": facts.selinux,
             "time_service": facts.time_service,
-            **({"fsync_ms": reached.fsync[name]} if name in reached.fsync else {}),
+            **({"fsync_ms": looks.reached.fsync[name]} if name in looks.reached.fsync else {}),
+            **({"runtime": looks.runtimes.found[name]} if name in looks.runtimes.found else {}),
         }
-    return Examined(hosts, (*problems, *reached.problems), reached)
+    return Examined(hosts, tuple(problems), looks.reached)

@@ -51,7 +51,6 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     sysctls = {**NETWORK, **(KERNEL if host.owns_kernel else {})}
     mode = cluster.kube_proxy.mode
     modules = {**MODULES, **({"ip_vs": "/proc/net/ip_vs"} if mode == "ipvs" else {})}
-    rhel = not {"rhel", "fedora", "centos"}.isdisjoint({host.os, *host.os_like})
     return [
         *(Package(host.package(name), command) for name, command in FILTERS[mode].items()),
         Cleanup("packet-filter", text("base/netfilter-cleanup.sh")),
@@ -63,7 +62,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         *_links(host),
         *everywhere,
         # By it the kubelet mounts NFS.
-        *([Package("nfs-utils" if rhel else "nfs-common", "mount.nfs")] if cluster.addons.nfs else []),
+        *([Package(host.package("nfs-common"), "mount.nfs")] if cluster.addons.nfs else []),
     ]
 
 

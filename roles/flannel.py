@@ -85,7 +85,14 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         leftovers,
         *measured,
         Directory("/etc/cni/net.d"),
-        Cleanup("flannel", render("flannel/cleanup.sh.j2", network=cluster.flannel_net)),
+        Cleanup(
+            "flannel",
+            render(
+                "flannel/cleanup.sh.j2",
+                network=cluster.flannel_net,
+                shared=cluster.runtime_socket(node) is not None,
+            ),
+        ),
         # Not waited for: it is ready once the API knows this node and has a subnet for it.
         unit(
             "flanneld.service",

@@ -18,6 +18,8 @@ PORT = 5000
 CONFIG = "/etc/kubernetes/registry.yaml"
 SERVICE = "registry.kube-system.svc"
 """Its name in pods, see kubeup.roles.addons.registry."""
+CLIENT = f"{PKI}/registry-client"
+"""What every node shows to it, without the endings .crt and .key."""
 
 
 def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list[Resource]:
@@ -28,7 +30,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
     # Its address, and not the name: nobody outside the cluster would know that.
     url = f"https://{at.address}:{PORT}"
     trusted = authority(NODE_CA, trust)
-    client = certificate(f"{PKI}/registry-client", trust, f"kubeup:registry-client:{node.name}"[:64], "client")
+    client = certificate(CLIENT, trust, f"kubeup:registry-client:{node.name}"[:64], "client")
     # containerd reads these anew whenever it pulls.
     mirror = File(
         f"/etc/containerd/certs.d/{settings.name}/hosts.toml",

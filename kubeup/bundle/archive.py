@@ -8,7 +8,7 @@
     wheels/…           kubeup itself and what it needs
 
 All that it holds is compressed already, so the tar is not. Nothing but the contents decides over its bytes: no time, no
-owner, and names in order. It can be taken apart by plain tar: that is how kubeup gets out of it.
+owner, and names in order. Plain tar can take it apart: that is how kubeup gets out of it (docs/air-gapped.md).
 """
 
 from __future__ import annotations
@@ -138,8 +138,9 @@ def write(path: Path, about: Mapping[str, Any], contents: Mapping[str, Path | by
                 _add(tar, name, contents[name])
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise BundleError(f"the bundle {path} cannot be written: {error}") from error
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def measured(content: Path | bytes) -> tuple[int, str]:
@@ -203,8 +204,9 @@ class Bundle:
         """
         missing = set(self.files)
         with self._tar() as tar:
-            for member in tar:
-                if member.name in (MANIFEST, SIGNATURE):
+            for number, member in enumerate(tar):
+                # Those that were read; a second one would be what plain tar takes out.
+                if (number, member.name) in ((0, MANIFEST), (1, SIGNATURE)):
                     continue
                 if member.name not in missing or not member.isfile():
                     raise self._altered(f"{member.name} is not in its manifest")

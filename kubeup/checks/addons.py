@@ -91,16 +91,21 @@ def not_applied(kubectl: Kubectl, wait: int = 0) -> dict[str, str]:
     return {addon: "; ".join(filter(None, lines)) for addon, lines in wrong.items()}
 
 
-def addons_ready(kubectl: Kubectl, *, whole: bool = True) -> str:
+def addons_ready(kubectl: Kubectl, *, whole: bool = True, own: bool = False) -> str:
     """Which addons there are, once all of them are applied and their pods are ready. Raises ValidationError.
 
     ``whole``: whether all nodes are to work; else it is enough that each addon serves.
+    ``own``: those of kubeup alone, not the user's manifests and charts.
     """
+
+    def counts(addon: str) -> bool:
+        return not own or "." not in addon  # the user's are called manifests.NAME and helm.NAME
+
     deadline = time.monotonic() + READY
-    if wrong := not_applied(kubectl, READY):
+    if wrong := {addon: text for addon, text in not_applied(kubectl, READY).items() if counts(addon)}:
         raise ValidationError(f"not applied: {'; '.join(f'{addon}: {text}' for addon, text in wrong.items())}")
     while True:
-        found = parts(kubectl)
+        found = [part for part in parts(kubectl) if counts(part.addon)]
         waiting = [part for part in found if not (part.works if whole else part.serves)]
         if not waiting:
             return f"{', '.join(sorted({part.addon for part in found})) or 'none'}: ready"

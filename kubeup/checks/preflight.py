@@ -308,12 +308,42 @@ def half_restored(s: Subject) -> Iterator[tuple[str, str]]:
         )
 
 
+CRICTL_CONFIG = ("file", "/etc/crictl.yaml")
+"""It has nothing but the socket of the runtime that runs a node's containers."""
+
+
+def runtime_stays(s: Subject) -> Iterator[tuple[str, str]]:
+    """Containers stay with the runtime that made them: with another, all of a node's would be there twice."""
+    for item in s.change.items:
+        had = item.entry.want if item.entry else ""
+        if item.key == CRICTL_CONFIG and item.resource and had not in ("", "pending", item.resource.want):
+            wanted = s.cluster.runtime_socket(s.node) or "kubeup's containerd"
+            yield (
+                f"its containers are run by another runtime than the inventory says ({wanted})",
+                f"put runtime: back as it was, or take the node out and in again (kubeup remove-node {s.node.name}, "
+                "kubeup add-node)",
+            )
+
+
+def nameservers(s: Subject) -> Iterator[tuple[str, str]]:
+    """CoreDNS hands on to the host's nameservers what is not the cluster's: not to itself."""
+    for server in s.reading.facts.upstream_nameservers():
+        if s.node in s.cluster.nodes and server == str(s.cluster.dns_ip):
+            yield (
+                f"its nameserver {server} is the cluster's own DNS, which asks this host's nameservers in turn",
+                f"write the nameservers of your network into {s.reading.facts.upstream_resolv_conf()}",
+            )
+
+
 def container_runtime(s: Subject) -> Iterator[tuple[str, str]]:
+    if s.cluster.runtime_socket(s.node):  # it is asked, see kubeup.checks.runtime
+        return
     taken = "/run/containerd/containerd.sock" in s.reading.facts.present and not s.has_unit("containerd.service")
     if taken and s.node in s.cluster.nodes:
         yield (
             "another containerd runs here (/run/containerd/containerd.sock)",
-            "stop and remove it (packages containerd, containerd.io; Docker brings one), or use another host",
+            "stop and remove it (packages containerd, containerd.io; Docker brings one), have it used by the cluster "
+            "(runtime: {socket: ...}, docs/runtimes.md), or use another host",
         )
 
 
@@ -380,6 +410,8 @@ CHECKS: tuple[Check, ...] = (
     other_cluster,
     half_restored,
     container_runtime,
+    runtime_stays,
+    nameservers,
     balancers,
     virtual_address,
     pool,

@@ -521,7 +521,7 @@ def _objects(proof: Proof) -> Iterator[Callable[[], None]]:
         "validation/objects.yaml.j2",
         namespace=proof.namespace,
         image=image_reference("probe", DEFAULT_VERSIONS["probe"]),
-        names=[] if proof.whole else [node.name for node in proof.cluster.nodes],
+        names=[node.name for node in proof.cluster.nodes],
     )
     apply = "kubectl apply --server-side --force-conflicts -f - >&2"
     job = gevent.spawn(proof.kubectl.script, f"{SWEEP}{apply}", stdin=text)

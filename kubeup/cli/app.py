@@ -124,11 +124,14 @@ def up(
     ] = None,
 ) -> None:
     """Bring the cluster to what its inventory says, and prove that it works. Run it again to go on after a failure."""
+    from kubeup.cluster import load
     from kubeup.components import Store
     from kubeup.deploy import bundled
     from kubeup.deploy.phases import execute
     from kubeup.deploy.up import PHASES
 
+    if bundle:
+        load(inventory_path(inventory))  # what is wrong with it is told before a large file is read
     phases = bundled.phases(bundled.taken(bundle, bundle_key, Store()), PHASES) if bundle else PHASES
     with Display() as display, connected(inventory, accept_new_host_keys, display, deep=deep, alone=True) as run:
         execute(phases, run)

@@ -57,14 +57,17 @@ def create(
     from kubeup.bundle import making
     from kubeup.bundle.archive import private_key
     from kubeup.cluster import load
-    from kubeup.components import REQUIRED_VERSIONS, Store
+    from kubeup.components import Store
     from kubeup.deploy.bundled import collect_packages
-    from kubeup.roles.addons import components
-    from kubeup.roles.common import version_of
+    from kubeup.roles.addons import needed
 
     private_key(signing)  # known to be one before minutes are spent
     cluster = load(inventory_path(inventory))
-    wanted = {name: version_of(cluster, name) for name in (*REQUIRED_VERSIONS, *components(cluster))}
+    wanted = needed(cluster)
+    if unknown := sorted(set(packages_from or ()) - {host.name for host in cluster.hosts}):
+        raise typer.BadParameter(f"--packages-from: the inventory has no {', '.join(unknown)}")
+    if packages and not packages.is_dir():
+        raise typer.BadParameter(f"--packages: there is no folder {packages}")
     with tempfile.TemporaryDirectory() as folder:
         own, wheelhouse = Path(folder) / "packages", Path(folder) / "wheels"
         own.mkdir()

@@ -51,7 +51,7 @@ def fetch(
     component: Annotated[
         list[str] | None,
         typer.Argument(
-            help="NAME or NAME=VERSION (default: all that every cluster needs, and the inventory's addons)."
+            help="NAME or NAME=VERSION (default: all that the inventory asks for, or that every cluster needs)."
         ),
     ] = None,
     inventory: Inventory = None,
@@ -66,7 +66,8 @@ def fetch(
     from kubeup.components.source import SourceProvider
 
     if not component:
-        wanted = {**REQUIRED_VERSIONS, **_of_addons(inventory_path(inventory))}
+        path = inventory_path(inventory)
+        wanted = _of_cluster(path) if path.exists() else REQUIRED_VERSIONS
     else:
         wanted = {
             name: version or DEFAULT_VERSIONS.get(name, "")
@@ -89,13 +90,9 @@ def fetch(
     typer.echo(f"The components are in {Store().root}.")
 
 
-def _of_addons(inventory: Path) -> dict[str, str]:
-    """The components that the addons of an inventory need, with their versions; none where there is no inventory."""
+def _of_cluster(inventory: Path) -> dict[str, str]:
+    """The components that an inventory asks for, with their versions."""
     from kubeup.cluster import load
-    from kubeup.roles.addons import components
-    from kubeup.roles.common import version_of
+    from kubeup.roles.addons import needed
 
-    if not inventory.exists():
-        return {}
-    cluster = load(inventory)
-    return {name: version_of(cluster, name) for name in components(cluster)}
+    return needed(load(inventory))

@@ -13,7 +13,8 @@ from kubeup.cli.display import plain_stdout
 def preflight(inventory: Inventory = None, accept_new_host_keys: AcceptNew = False, as_json: Json = False) -> None:
     """Find out whether the hosts can take the cluster: all hosts side by side, all problems at once. Changes nothing.
 
-    Every `up` does so first for hosts that are new. This command also tries the network between those that are not.
+    Every `up` looks at the same first. Of the network it tries the ways of new hosts alone,
+    this command all of them.
     """
     from kubeup.deploy.preflight import examine
 

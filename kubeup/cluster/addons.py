@@ -14,6 +14,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from kubeup.cluster.charts import ChartError, about, read_chart, values_text
+from kubeup.cluster.document import syntax_problem
 from kubeup.cluster.manifests import ManifestError, owned
 from kubeup.cluster.values import DnsLabel, LocalPath, Value, is_dns_name, local_path, refuse
 
@@ -42,7 +43,21 @@ def _host_path(text: str) -> str:
 
 def name_of(path: Path) -> str:
     """A name made of a file's or folder's own."""
-    return re.sub(r"[^a-z0-9]+", "-", path.absolute().name.removesuffix(path.suffix).lower()).strip("-")
+    return _slug(path.absolute().name.removesuffix(path.suffix))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _text_of(path: Path, remedy: str) -> str:
+    """What a file holds; ``remedy`` is for one that is not there."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        refuse(f"there is no file {path}", remedy)
+    except (OSError, UnicodeDecodeError) as error:
+        refuse(f"{path} cannot be read: {error}")
 
 
 def _manifests(path: Path, addon: str) -> str:
@@ -52,13 +67,9 @@ def _manifests(path: Path, addon: str) -> str:
         refuse(f"no file in {path} is called *.yaml, *.yml or *.json", "write the path of a folder with manifests")
     texts = []
     for file in files:
+        text = _text_of(file, "write its path from the inventory's folder")
         try:
-            text = file.read_text(encoding="utf-8")
             owned(text, addon)
-        except FileNotFoundError:
-            refuse(f"there is no file {file}", "write its path from the inventory's folder")
-        except (OSError, UnicodeDecodeError) as error:
-            refuse(f"{file} cannot be read: {error}")
         except ManifestError as error:
             refuse(f"{file}:{error.line}: {error}", "kubectl apply --dry-run=client -f FILE says more")
         texts.append(f"# {file.name}\n{text}")
@@ -274,7 +285,7 @@ class HelmEntry(Value):
         last = re.sub(r"[:@].*", "", data["chart"].rpartition("/")[2]) if address else about(files)[0]
         return {
             **data,
-            "name": data.get("name") or re.sub(r"[^a-z0-9]+", "-", last.lower()).strip("-"),
+            "name": data.get("name") or _slug(last),
             "version": data.get("version") or ("" if address else about(files)[1]),
             "files": files,
             "text": _values(data.get("values"), info),
@@ -297,19 +308,14 @@ def _chart(data: dict[str, Any], info: ValidationInfo) -> dict[str, str]:
 
 def _values(values: Any, info: ValidationInfo) -> str:
     if isinstance(values, str) and "\n" not in values:
-        path = local_path(Path(values), info)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            refuse(f"there is no file {path}", "write values: as a map, or the path of a file")
-        except (OSError, UnicodeDecodeError) as error:
-            refuse(f"{path} cannot be read: {error}")
+        text = _text_of(local_path(Path(values), info), "write values: as a map, or the path of a file")
     else:
         text = values if isinstance(values, str) else values_text(values or {})
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        refuse(f"the values are not valid YAML: {error}".replace("\n", " "))
+        problem = syntax_problem("values", error)
+        refuse(f"{problem.where}: {problem.what}")
     if not isinstance(data, dict | None):
         refuse("the values are no map", "write key: value pairs")
     return text

@@ -63,7 +63,7 @@ def parse_document(text: str, file: str) -> Document:
     try:
         root = yaml.compose(text, Loader=yaml.BaseLoader)
     except yaml.YAMLError as error:
-        raise InventoryError([_syntax_problem(file, error)]) from error
+        raise InventoryError([syntax_problem(file, error)]) from error
     reader = _Reader(file)
     if root is None:
         return Document(None, {(): f"{file}:1"})
@@ -71,7 +71,8 @@ def parse_document(text: str, file: str) -> Document:
     return Document(data, reader.places, tuple(reader.problems))
 
 
-def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
+def syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
+    """Where and what is wrong. The error's own text has the line in it, and so perhaps a password."""
     mark = getattr(error, "problem_mark", None)
     where = f"{file}:{mark.line + 1}" if mark else file
     what = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -9,6 +9,11 @@ from pydantic import AfterValidator, ValidationInfo
 from kubeup.cluster.values import Value, is_dns_name, local_path, refuse
 
 
+def _without_user(text: str, what: str) -> None:
+    if re.search(r"://[^/\s]*@", text):
+        refuse(f"{what} has a user in it", "leave it out: all on the hosts could read the password")
+
+
 def _proxy_url(text: str) -> str:
     # It gets into a file that shells and systemd read.
     if "@" in text:
@@ -19,6 +24,7 @@ def _proxy_url(text: str) -> str:
 
 
 def _mirror_url(text: str) -> str:
+    _without_user(text, "the mirror's URL")
     if not re.fullmatch(r"(https?|file)://[^\s'\"`$\\]+", text):
         refuse(f"{text!r} is not the URL of a mirror", "write it like https://mirror.example.com")
     return text.removesuffix("/")
@@ -40,6 +46,7 @@ def _registry(text: str) -> str:
 
 
 def _apt_line(text: str) -> str:
+    _without_user(text, "this line of apt's sources")
     if not re.fullmatch(r"deb (\[[^\]\n]*\] )?(https?|file|copy):\S+ [^\n]+", text):
         refuse(
             f"{text!r} is not a line of apt's sources",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +43,22 @@ class Imported:
         at[place[-1]] = value
 
     def leave(self, where: str, name: str, why: str) -> None:
-        """Note what has no counterpart."""
-        self.left.append(Left(where, name, why))
+        """Note what has no counterpart: a name, or NAME=VALUE, of which no secret is kept."""
+        self.left.append(Left(where, _shown(name), why))
+
+
+_SECRET = re.compile(r"pass|secret|token|credential|(?:^|_|api)key", re.IGNORECASE)
+_SECRET_IN_VALUE = re.compile(
+    r"(://)[^/@\s]+(?=@)|((?:password|passwd|secret|token)\s*[=:]\s*)[^\s'\",]+", re.IGNORECASE
+)
+
+
+def _shown(text: str) -> str:
+    """NAME=VALUE for people's eyes, and for the logs that they may get into."""
+    name, equals, _ = text.partition("=")
+    if equals and _SECRET.search(name):
+        return f"{name}=…"
+    return _SECRET_IN_VALUE.sub(lambda found: f"{found[1] or found[2]}…", text)
 
 
 def read(path: Path, given: Mapping[str, str] | None = None) -> Imported:

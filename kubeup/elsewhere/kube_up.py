@@ -64,7 +64,8 @@ def read(path: Path, given: Mapping[str, str]) -> Imported:
     variables = {**{name: Variable(0, value) for name, value in given.items()}, **variables}
     imported = Imported(str(path))
     _nodes(imported, path, variables)
-    for name, variable in variables.items():
+    # The address of DNS last: it is compared with the services' network, wherever that stands.
+    for name, variable in sorted(variables.items(), key=lambda item: item[0] == "DNS_SERVER_IP"):
         if name in KNOWN:
             KNOWN[name](imported, f"{path}:{variable.line}", name, variable.text)
         elif name in LEFT:
@@ -157,7 +158,11 @@ def _kube_proxy(imported: Imported, where: str, name: str, value: str) -> None:
 
 
 def _ssh(imported: Imported, where: str, name: str, value: str) -> None:
-    words = iter(shlex.split(value))
+    try:
+        words = iter(shlex.split(value))
+    except ValueError as error:
+        imported.leave(where, f"{name}={value}", f"cannot be read ({error}); write it into ~/.ssh/config")
+        return
     for word in words:
         if word in ("-p", "-i", "-o", "-l"):
             word += next(words, "")

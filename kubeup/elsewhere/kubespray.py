@@ -15,6 +15,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
+from kubeup.cluster.document import syntax_problem
 from kubeup.cluster.model import Flannel, KubeProxy
 from kubeup.components.catalogue import COMPONENTS
 from kubeup.elsewhere.imported import Imported
@@ -97,16 +98,19 @@ def _load(path: Path) -> tuple[Any, dict[str, int]]:
         if text.startswith("$ANSIBLE_VAULT"):
             return {}, {}
         root = yaml.compose(text, Loader=yaml.BaseLoader)
+        data = _plain(root) if root else {}
     except (OSError, UnicodeDecodeError) as error:
         raise _refuse(str(path), f"cannot be read: {error}") from error
     except yaml.YAMLError as error:
-        raise _refuse(str(path), f"not valid YAML: {' '.join(str(error).split())}") from error
+        raise InventoryError([syntax_problem(str(path), error)]) from None
+    except RecursionError:
+        raise _refuse(str(path), "is nested too deeply, or in itself") from None
     lines = (
         {key.value: key.start_mark.line + 1 for key, _ in root.value if isinstance(key, yaml.ScalarNode)}
         if isinstance(root, yaml.MappingNode)
         else {}
     )
-    return (_plain(root) if root else {}), lines
+    return data, lines
 
 
 def _plain(node: yaml.Node) -> Any:
@@ -300,20 +304,16 @@ def _take(imported: Imported, name: str, value: Value) -> None:
     if _computed(value.value):
         if name in KNOWN and (name, value.value) not in _AS_IT_COMES:
             imported.leave(
-                value.where, f"{name}={_shown(name, value)}", "Ansible would compute or decrypt this; set it yourself"
+                value.where, f"{name}={_shown(value)}", "Ansible would compute or decrypt this; set it yourself"
             )
         return
     why = KNOWN[name](imported, value.value) if name in KNOWN else WHY.get(name, "no counterpart")
     if why:
-        imported.leave(value.where, f"{name}={_shown(name, value)}", why)
+        imported.leave(value.where, f"{name}={_shown(value)}", why)
 
 
-def _shown(name: str, value: Value) -> str:
-    """A value for people's eyes, and for the logs that they may get into."""
-    return "…" if not isinstance(value.value, str) or _SECRET.search(name) else value.value
-
-
-_SECRET = re.compile("pass|secret|token|credential|key", re.IGNORECASE)
+def _shown(value: Value) -> str:
+    return value.value if isinstance(value.value, str) else "…"
 
 
 _AS_IT_COMES = (("dns_domain", "{{ cluster_name }}"),)
@@ -335,7 +335,7 @@ def _one_of(known: Mapping[str, str], why: str, *place: str) -> Take:
     """One of these values; place is where it goes, nowhere where it is so in any case."""
 
     def take(imported: Imported, value: Any) -> str:
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             return why
         if place:
             imported.put(known[value], *place)
@@ -412,7 +412,9 @@ KNOWN: Mapping[str, Take] = {
     "flannel_backend_type": _one_of(
         _choices(Flannel, "backend"), "this backend is not here; it is vxlan", "flannel", "backend"
     ),
-    "container_manager": _one_of({"containerd": ""}, "containers are run by containerd"),
+    "container_manager": _one_of(
+        {"containerd": ""}, "containers are run by containerd, or by a runtime that is there already (docs/runtimes.md)"
+    ),
     "etcd_deployment_type": _one_of({"host": ""}, "etcd is a systemd service on its hosts"),
     "kube_version": _version("kubernetes"),
     "etcd_version": _version("etcd"),

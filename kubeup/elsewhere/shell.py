@@ -18,8 +18,9 @@ from kubeup.errors import InventoryError, Problem
 DECLARE = ("export", "readonly", "declare", "typeset", "local")
 """Words before assignments."""
 
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)")
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?=)", re.ASCII)
+_WORD = re.compile(r"[^\s;]*")
 _RUNS = "nothing in this file is run: write the value itself here"
 
 
@@ -114,8 +115,8 @@ class _Reader:
             self.at += 1
             return
         declares = False
-        if (word := self.text[self.at :].split(None, 1)[0].partition(";")[0]) in DECLARE:
-            self.at += len(word)
+        if (first := _WORD.match(self.text, self.at)) and first[0] in DECLARE:
+            self.at = first.end()
             declares = True
         while True:
             self.blanks()

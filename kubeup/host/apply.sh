@@ -225,7 +225,6 @@ if each package; then
         for key in $missing; do systemctl mask --runtime --quiet "$key.service" 2>/dev/null || true; done
         # shellcheck disable=SC2086  # one word a package
         if [ -n "$missing" ]; then install_packages $missing </dev/null; fi
-        rm -rf $home/packages
         for key in $missing $begun; do systemctl unmask --runtime --quiet "$key.service" 2>/dev/null || true; done
         came_since >new.packages
         # What came with them is noted with the first.
@@ -239,6 +238,7 @@ if each package; then
         done <wanted.packages
         rm -f $home/had.packages $home/had.users
     fi
+    rm -rf $home/packages # a bundle's; also where nothing was missing
     while IFS=$tab read -r key want command before; do
         command -v "$command" >/dev/null 2>&1 || { echo "the package $key did not bring the command $command" >&2; exit 1; }
         if [ "$before" = "?" ]; then before=$(noted package "$key"); fi

@@ -108,6 +108,11 @@ class HostFacts:
                 return path
         return None
 
+    def upstream_nameservers(self) -> tuple[str, ...]:
+        """Those that it names, which pods will ask."""
+        path = self.upstream_resolv_conf()
+        return tuple(server for p, server in self.nameservers if p == path)
+
     def device_of(self, address: IPv4Address) -> str | None:
         """The name of the network link that has the address."""
         return next((name for name, interface in self.addresses if interface.ip == address), None)

@@ -47,8 +47,11 @@ EL = Family(
     "el",
     {"centos": 7, "rhel": 8, "rocky": 8, "almalinux": 8},
     TimeService("chrony", "chronyd", "chronyd.service"),
-    # From 9 on there is no other iptables than that on top of nftables, and it is called by what it is.
-    {"iptables": ((9, "iptables-nft"),)},
+    {
+        # From 9 on there is no other iptables than that on top of nftables, and it is called by what it is.
+        "iptables": ((9, "iptables-nft"),),
+        "nfs-common": ((0, "nfs-utils"),),
+    },
 )
 FAMILIES = (DEBIAN, EL)
 

@@ -32,7 +32,6 @@ from kubeup.lab.inventory import (
     inventory_text,
     known_hosts_lines,
     make_key,
-    node_line,
 )
 from kubeup.lab.network import make_network, subnet_of
 
@@ -160,17 +159,6 @@ class Lab:
         """Shut the host down in order, start it, and wait until it is up."""
         docker("restart", "--time", "30", container(node))
         _wait(self.node(node))
-
-    def add_host(self, role: str = "i") -> "Lab":
-        """Start one more host, append it to the inventory, and return the lab as it is then."""
-        number = int(self.nodes[-1].name.rpartition("-")[2]) + 1
-        node = _node(self.name, subnet_of(_PREFIX + self.name), number, role)
-        alike = next((other for other in self.nodes if other.role == role), self.nodes[0])
-        image = docker("inspect", "--format", "{{.Config.Image}}", container(alike.name))
-        _start(self, [node], {role: image})
-        with self.inventory.open("a") as file:
-            file.write(node_line(node))
-        return find(self.name)
 
 
 def container(node: str) -> str:

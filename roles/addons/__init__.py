@@ -14,7 +14,7 @@ from typing import Protocol
 from kubeup.cluster import Cluster, Node
 from kubeup.cluster.manifests import Manifest, Object, owned
 from kubeup.cluster.trust import Trust
-from kubeup.components.catalogue import DEFAULT_VERSIONS, maker
+from kubeup.components.catalogue import DEFAULT_VERSIONS, REQUIRED_VERSIONS, maker
 from kubeup.host.facts import HostFacts
 from kubeup.host.resources import File, Resource, unit
 from kubeup.roles.addons import coredns, helm, local_path, metallb, metrics_server, nfs, registry, traefik
@@ -29,6 +29,8 @@ APPLIED = "/var/lib/kubeup/addons"
 """On masters: the digest of what was applied last. Without it, it is applied again, whatever the cluster holds."""
 OBJECTS = f"{FOLDER}/objects"
 """The objects that addons have: a line for each, ADDON KIND NAMESPACE NAME."""
+LIST = f"{FOLDER}/list"
+"""What of the folder is wanted: a line for each manifest, and for each chart's folder."""
 
 
 class Addon(Protocol):
@@ -44,7 +46,7 @@ class Addon(Protocol):
 ADDONS: tuple[Addon, ...] = (coredns, metrics_server, metallb, traefik, local_path, nfs, registry, own_manifests)
 """All addons, the user's own last, in the order in which they are applied."""
 
-COMPONENTS = {"local-path": "local-path-provisioner"}
+COMPONENTS = {local_path.NAME: local_path.COMPONENT}
 """The component that is an addon's program, where it is not called as the addon is."""
 
 
@@ -75,6 +77,11 @@ def components(cluster: Cluster) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(maker(name) for name in images(cluster)), *programs]))
 
 
+def needed(cluster: Cluster) -> dict[str, str]:
+    """All components of this cluster, its addons' too, each with its version."""
+    return {name: version_of(cluster, name) for name in (*REQUIRED_VERSIONS, *components(cluster))}
+
+
 def version(cluster: Cluster, name: str) -> str:
     """The version of one of kubeup's addons, on or off; "" where it has none."""
     component = COMPONENTS.get(name, name)
@@ -95,11 +102,13 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         nodes=cluster.nodes,
         labels={n.name: {**n.labels, **n.role_labels, **traefik.labels(cluster, n)} for n in cluster.nodes},
     )
+    listed = ["nodes.yaml", *(f"{name}.yaml" for name in marked), *(f"helm.{one.name}" for one in cluster.addons.helm)]
     lines = [_line(name, one) for name, manifest in marked.items() for one in manifest.objects]
     files: list[Resource] = [
         File(f"{FOLDER}/nodes.yaml", nodes),
         *(_file(name, manifest) for name, manifest in marked.items()),
         File(OBJECTS, "".join(lines)),
+        File(LIST, "".join(f"{name}\n" for name in listed)),
         *helm.resources(cluster, FOLDER),
     ]
     program = File(f"{ROOT}/lib/apply-addons", text("addons/apply.sh"), mode=0o755)

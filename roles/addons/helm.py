@@ -8,7 +8,8 @@ releases have besides, hooks and a history, there is not.
 from kubeup.cluster import Cluster
 from kubeup.cluster.addons import HelmEntry
 from kubeup.host.resources import File, Resource
-from kubeup.roles.common import program, version_of
+from kubeup.roles.common import NODE_CA, program, version_of
+from kubeup.roles.registry import CLIENT, PORT
 
 COMPONENT = "helm"
 
@@ -18,16 +19,16 @@ def resources(cluster: Cluster, folder: str) -> list[Resource]:
     entries = cluster.addons.helm
     if not entries:
         return []
-    placed = [resource for entry in entries for resource in _release(entry, f"{folder}/helm.{entry.name}")]
+    placed = [resource for entry in entries for resource in _release(cluster, entry, f"{folder}/helm.{entry.name}")]
     return [*program(COMPONENT, version_of(cluster, COMPONENT), "helm", on_path=True), *placed]
 
 
-def _release(entry: HelmEntry, folder: str) -> list[Resource]:
+def _release(cluster: Cluster, entry: HelmEntry, folder: str) -> list[Resource]:
     chart = [File(f"{folder}/chart/{path}", text) for path, text in sorted(entry.files.items())]
     options = {"version": entry.version} if not chart else {}
     arguments = [
         entry.name,
-        f"{folder}/chart" if chart else entry.chart,
+        *([f"{folder}/chart"] if chart else _from(cluster, entry.chart)),
         f"--namespace={entry.namespace}",
         *(f"--{option}={value}" for option, value in options.items() if value),
         *(["--plain-http"] if entry.plain_http else []),
@@ -40,3 +41,13 @@ def _release(entry: HelmEntry, folder: str) -> list[Resource]:
         File(f"{folder}/namespace", f"{entry.namespace}\n"),
         File(f"{folder}/values.yaml", entry.text, mode=0o600),  # passwords, often
     ]
+
+
+def _from(cluster: Cluster, address: str) -> list[str]:
+    """Where a chart comes from. The cluster's own registry goes by a name that containerd alone knows."""
+    settings = cluster.addons.registry
+    path = address.removeprefix(f"oci://{settings.name}/") if settings else address
+    if path == address:
+        return [address]
+    known = [f"--ca-file={NODE_CA}", f"--cert-file={CLIENT}.crt", f"--key-file={CLIENT}.key"]
+    return [f"oci://{cluster.registry_nodes[0].address}:{PORT}/{path}", *known]

@@ -22,7 +22,11 @@ note() { # the lines of a file, as a manifest
 }
 
 cd "$here" || exit 1
-digest=$(find "$folder" -type f -exec sha256sum {} + | sort | sha256sum)
+# What is wanted: manifests, and folders of charts. The folder has others for a while, as what goes is removed last of all.
+manifests=$(sed -n "s|.*\.yaml$|$folder/&|p" "$folder/list")
+charts=$(sed "/\.yaml$/d; s|^|$folder/|" "$folder/list")
+# shellcheck disable=SC2086  # one word each, here and below: no name has a space
+digest=$(find "$folder/list" "$folder/objects" $manifests $charts -type f -exec sha256sum {} + | sort | sha256sum)
 # After a boot nothing is applied that this master has applied before: it may have been off while the inventory changed.
 # Whoever restarts the unit then means it.
 [ -e booted ] || [ "$(cat "$applied" 2>/dev/null)" != "$digest" ] || exec touch booted
@@ -77,10 +81,9 @@ bring() { # $1: a manifest, or a chart's folder
 
 # All manifests at once cost one process; one by one says which it is.
 waiting=
-apply -f note.yaml -f "$folder" || waiting=$(ls "$folder"/*.yaml)
-for chart in "$folder"/helm.*/; do
-    [ ! -d "$chart" ] || waiting="$waiting ${chart%/}"
-done
+# shellcheck disable=SC2046,SC2086
+apply -f note.yaml $(printf -- '-f %s ' $manifests) || waiting=$manifests
+[ -z "$charts" ] || waiting="$waiting $charts"
 deadline=$(($(date +%s) + patience))
 while [ -n "$waiting" ]; do
     failed=

@@ -31,9 +31,9 @@ apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: web}
 spec:
-  tls: [{hosts: [web.example.com], secretName: web-tls}]
+  tls: [{hosts: [site.example.com], secretName: web-tls}]
   rules:
-  - host: web.example.com
+  - host: site.example.com
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: inside, port: {number: 80}}}}]}
   - host: plain.example.com
     http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: inside, port: {number: 80}}}}]}
@@ -41,8 +41,8 @@ spec:
 
 
 CERTIFIED = """
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=web.example.com \\
-    -addext subjectAltName=DNS:web.example.com -keyout key -out crt 2>/dev/null
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=site.example.com \\
+    -addext subjectAltName=DNS:site.example.com -keyout key -out crt 2>/dev/null
 kubectl create secret tls web-tls --dry-run=client -o yaml --cert crt --key key
 """
 
@@ -90,7 +90,7 @@ def answer(url: str, host: str, trust: ssl.SSLContext | None = None) -> httpx.Re
 
 @pytest.fixture(scope="module")
 def site(cluster: WithIngress, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ssl.SSLContext]:
-    """A web site behind an Ingress; what its certificate is checked by."""
+    """A web site behind an Ingress, in a namespace of its own; what its certificate is checked by."""
     folder = tmp_path_factory.mktemp("tls")
     secret = subprocess.run(
         ["sh", "-ec", CERTIFIED],
@@ -101,12 +101,13 @@ def site(cluster: WithIngress, tmp_path_factory: pytest.TempPathFactory) -> Iter
         env={**os.environ, **cluster.environment},
     ).stdout
     web = "---".join(text for text in OBJECTS.split("---") if "name: door" not in text)
-    cluster.kubectl("apply", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
-    cluster.kubectl("rollout", "status", "daemonset/web", "--timeout=60s")
+    cluster.kubectl("create", "namespace", "site")
+    cluster.kubectl("apply", "-n", "site", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
+    cluster.kubectl("rollout", "status", "-n", "site", "daemonset/web", "--timeout=60s")
     trust = ssl.create_default_context(cafile=str(folder / "crt"))
     assert eventually(lambda: served(f"http://{cluster.vip}/", "plain.example.com"), 30)
     yield trust
-    cluster.kubectl("delete", "-f", "-", stdin=f"{web}\n---\n{secret}\n---\n{INGRESS}")
+    cluster.kubectl("delete", "namespace", "site")
 
 
 def served(url: str, host: str, trust: ssl.SSLContext | None = None) -> bool:
@@ -118,15 +119,17 @@ def served(url: str, host: str, trust: ssl.SSLContext | None = None) -> bool:
 
 def test_ingress_by_host_name_with_and_without_tls(cluster: WithIngress, site: ssl.SSLContext) -> None:
     for address in (cluster.vip, *(cluster.address(name) for name in cluster.workers)):
-        for host in ("plain.example.com", "web.example.com"):
+        for host in ("plain.example.com", "site.example.com"):
             assert answer(f"http://{address}/", host).text.startswith("web-"), (address, host)
-        assert answer(f"https://{address}/", "web.example.com", site).text.startswith("web-"), address
+        assert answer(f"https://{address}/", "site.example.com", site).text.startswith("web-"), address
         assert answer(f"http://{address}/", "other.example.com").status_code == 404
         with pytest.raises(httpx.ConnectError, match="certificate"):
             answer(f"https://{address}/", "other.example.com", site)  # one that Traefik made up
     with pytest.raises(httpx.ConnectError):
         answer(f"http://{cluster.address(cluster.master)}/", "plain.example.com")  # which is not one of its nodes
-    shown = cluster.kubectl("get", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
+    shown = cluster.kubectl(
+        "get", "-n", "site", "ingress", "web", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"
+    )
     assert shown == cluster.vip
     assert cluster.differences() == {}
 
@@ -137,7 +140,7 @@ def test_the_address_moves_with_what_works(
     """Clients that ask for the site by its name every 100 ms, while Traefik and then its node die."""
 
     def ask(number: int) -> str:
-        got = answer(f"https://{cluster.vip}/", "web.example.com", site)
+        got = answer(f"https://{cluster.vip}/", "site.example.com", site)
         return "" if got.status_code == 200 else str(got.status_code)
 
     with Client(ask) as client:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 TESTS = Path(__file__).parents[1]
+FIRST_APP = TESTS.parent / "docs" / "first-app.md"
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +101,17 @@ def test_what_differs_from_run_to_run_is_the_same(tutorial: Any, one: str, other
 )
 def test_what_matters_is_not(tutorial: Any, one: str, other: str) -> None:
     assert tutorial.stable(one) != tutorial.stable(other)
+
+
+def test_the_first_application_is_whole(tutorial: Any) -> None:
+    steps = list(tutorial.steps(FIRST_APP.read_text()))
+    files = {step.name: step.text for step in steps if step.name}
+    assert set(files) == {"web-rc.yaml", "web.yaml", "web-ingress.yaml", "web-hpa.yaml"}
+    kinds = [yaml.safe_load(text)["kind"] for text in files.values()]
+    assert kinds == ["ReplicationController", "Deployment", "Ingress", "HorizontalPodAutoscaler"]
+    commands = "\n".join(step.text for step in steps if not step.name)
+    for name in files:
+        assert f"kubectl apply -f {name}" in commands
+    # Every command shows what it prints, but for those that print nothing.
+    silent = ("port=", "address=", "vip=", "openssl", "kubectl delete $(")
+    assert [step.text for step in steps if not step.name and not step.output and not step.text.startswith(silent)] == []

@@ -118,6 +118,25 @@ def unit_down(unit: str) -> Callable[[Situation, Host], Fault | None]:
     return look
 
 
+def containerd_down(situation: Situation, host: Host) -> Fault | None:
+    """The containerd that is kubeup's. Another that lies on a host has no part in the cluster."""
+    theirs = situation.cluster.runtime_socket(situation.cluster.node(host.name))
+    return None if theirs else unit_down("containerd")(situation, host)
+
+
+def runtime_down(situation: Situation, host: Host) -> Fault | None:
+    """A container runtime that the user runs and that does not answer. Its unit is not known."""
+    said = host.sections.get("runtime", "").strip()
+    socket = situation.cluster.runtime_socket(situation.cluster.node(host.name))
+    if not socket or not said:
+        return None
+    return Fault(
+        f"the container runtime of {host.name} ({socket}) does not answer: {said}",
+        "crictl version  # and start it: it is one that you run (runtime: in the inventory)",
+        host.name,
+    )
+
+
 def kubelet_certificate(situation: Situation, host: Host) -> Fault | None:
     if host.certificate is None:
         return None

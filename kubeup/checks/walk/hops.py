@@ -41,7 +41,8 @@ class Hop:
 
 NOT_READY = ("pod-not-ready", "no-endpoints", "dns-endpoints")
 CHAINS = ("service-chain", "endpoint-chain", "stale-rules")
-TUNNEL_STATE = ("route-missing", "fdb-missing", "neighbour-missing")
+UNANSWERED = ("tunnel-blocked", "node-unreachable", "dns-answer")
+TUNNEL_STATE = ("route-missing", "fdb-missing", "neighbour-missing", *UNANSWERED)
 NODE = ("node-not-ready", *NOT_READY, "stale-rules")
 
 
@@ -51,7 +52,9 @@ def node_checks(where: checks.Where) -> tuple[Check, ...]:
         Check("host-silent", "a host does not answer", on(where, checks.host_silent, silent=True), NODE),
         Check("clock-skew", "a host's clock is wrong", on(where, checks.clock_skew),
               ("kubelet-certificate", "apiserver-unreachable", *NODE)),
-        Check("containerd-down", "containerd is down", on(where, checks.unit_down("containerd")),
+        Check("containerd-down", "containerd is down", on(where, checks.containerd_down),
+              ("kubelet-down", *NODE)),
+        Check("runtime-down", "a container runtime that you run does not answer", on(where, checks.runtime_down),
               ("kubelet-down", *NODE)),
         Check("kubelet-certificate", "the kubelet's certificate has expired", on(where, checks.kubelet_certificate),
               ("kubelet-down", "apiserver-unreachable", *NODE)),
@@ -259,23 +262,23 @@ TRUNK: tuple[Hop, ...] = (
 LEG: tuple[Hop, ...] = (
     Hop("route", "route", show_route, (
         Check("subnet-conflict", "two nodes have the same pod subnet", checks.subnet_conflict,
-              ("subnet-moved", *TUNNEL_STATE, "dns-answer")),
+              ("subnet-moved", *TUNNEL_STATE)),
         Check("ip-forward-off", "ip_forward is off", on(checks.forwards, checks.forward_off), ("dns-answer",)),
-        Check("route-missing", "a route is gone", checks.route_missing, ("masquerade-missing", "dns-answer")),
+        Check("route-missing", "a route is gone", checks.route_missing, ("masquerade-missing", *UNANSWERED)),
         *packet_filter("route"),
     )),
     Hop("vxlan", "VXLAN", show_vxlan, (
         Check("tunnel-down", "flannel.1 is down", checks.tunnel_down,
-              ("masquerade-missing", *TUNNEL_STATE, "dns-answer")),
-        Check("neighbour-missing", "a neighbour's entry is gone", checks.neighbour_missing, ("dns-answer",)),
-        Check("fdb-missing", "an FDB entry is gone", checks.fdb_missing, ("dns-answer",)),
+              ("masquerade-missing", *TUNNEL_STATE)),
+        Check("neighbour-missing", "a neighbour's entry is gone", checks.neighbour_missing, UNANSWERED),
+        Check("fdb-missing", "an FDB entry is gone", checks.fdb_missing, UNANSWERED),
         Check("mtu-too-large", "the MTU is too large", checks.mtu_too_large),
         Check("tunnel-blocked", f"UDP {VXLAN_PORT} is blocked", checks.tunnel_blocked, ("dns-answer",)),
         Check("node-unreachable", "a node does not reach another", checks.node_unreachable, ("dns-answer",)),
     )),
     Hop("bridge", "bridge", show_bridge, (
         Check("ip-forward-off", "ip_forward is off", on(checks.receives, checks.forward_off), ("dns-answer",)),
-        Check("route-missing", "a route is gone", checks.route_back_missing, ("dns-answer",)),
+        Check("route-missing", "a route is gone", checks.route_back_missing, UNANSWERED),
         *packet_filter("bridge"),
         Check("subnet-moved", "a pod has an address of another subnet", checks.subnet_moved, ("dns-answer",)),
         Check("pod-cable", "a pod's cable or its bridge is gone", checks.pod_cable, ("dns-answer",)),

@@ -7,6 +7,13 @@ section units
 for unit in containerd kubelet flanneld kube-proxy; do
   systemctl show -p Id,LoadState,ActiveState,SubState,ExecMainStatus "$unit.service" | tr '\n' ' '; echo
 done
+# A runtime that the user runs is known by its socket alone.
+socket=$(sed -n 's,^runtime-endpoint: unix://,,p' /etc/crictl.yaml 2>/dev/null)
+[ "$socket" != /run/containerd/containerd.sock ] || socket=
+if [ -n "$socket" ]; then
+  section runtime
+  said=$(/opt/kubeup/bin/crictl --timeout 3s version 2>&1) || printf '%s\n' "$said" | tail -n 1
+fi
 section sysctl
 for name in net/ipv4/ip_forward net/bridge/bridge-nf-call-iptables net/netfilter/nf_conntrack_count \
   net/netfilter/nf_conntrack_max; do
@@ -51,11 +58,12 @@ key=$(sed -n 's/^ *client-key: *//p' $conf 2>/dev/null)
 [ -e $conf ] && /opt/kubeup/bin/kubeup-probe get --timeout 2s --cacert /etc/kubernetes/pki/ca.crt --cert "$certificate" \
   --key "$key" "$(sed -n 's/^ *server: *//p' $conf)/readyz" 2>&1
 for address in "$@"; do
-  # host-local keeps the sandbox that has an address; containerd the first process of it.
+  # host-local keeps the sandbox that has an address; containerd the first process of it, which others have to be asked for.
   sandbox=$(head -n 1 "/var/lib/cni/networks/kubeup/$address" 2>/dev/null | tr -d '\r')
   [ -n "$sandbox" ] || continue
   pid=$(cat "/run/containerd/io.containerd.runtime.v2.task/k8s.io/$sandbox/init.pid" 2>/dev/null)
-  [ -n "$pid" ] || continue
+  [ -z "$socket" ] || pid=$(/opt/kubeup/bin/crictl --timeout 3s inspectp --output go-template --template '{{.info.pid}}' "$sandbox" 2>/dev/null)
+  [ -r "/proc/$pid/net/tcp" ] || continue
   section "pod $address process"
   echo "$pid"
   section "pod $address addresses"
@@ -64,7 +72,9 @@ for address in "$@"; do
   awk 'FNR > 1 && (FILENAME ~ /udp/ || $4 == "0A") { print (FILENAME ~ /udp/ ? "udp" : "tcp"), $2 }' \
     "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" "/proc/$pid/net/udp" "/proc/$pid/net/udp6" 2>/dev/null
   section "pod $address resolv.conf"
-  cat "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/$sandbox/resolv.conf" 2>/dev/null
+  # (Runtimes mount it into the sandbox.)
+  cat "/var/lib/containerd/io.containerd.grpc.v1.cri/sandboxes/$sandbox/resolv.conf" 2>/dev/null ||
+    cat "/proc/$pid/root/etc/resolv.conf" 2>/dev/null
 done
 section end
 exit 0

@@ -114,6 +114,10 @@ def _more(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return [*members, ("packages/debian-12/evil.deb", b"x")]
 
 
+def _twice(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    return [*members, (MANIFEST, b"{}")]
+
+
 def _manifest(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
     return [(n, c.replace(b'"demo"', b'"Demo"') if n == MANIFEST else c) for n, c in members]
 
@@ -128,6 +132,7 @@ def _unsigned(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
         (_byte, "was altered or is damaged: blobs/"),
         (_missing, "haproxy_2.6_amd64.deb is missing"),
         (_more, "evil.deb is not in its manifest"),
+        (_twice, "manifest.json is not in its manifest"),
         (_manifest, "was altered, or signed with another key"),
         (_unsigned, "is not signed"),
     ],
@@ -277,3 +282,47 @@ def test_a_pip_that_does_not_end_is_not_waited_for(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(subprocess, "run", endless)
     with pytest.raises(BundleError, match=r"pip was not done after 900 s\n.*--no-wheels"):
         collect_wheels(tmp_path / "wheels", lambda text: None)
+
+
+def by_hand(folder: Path, bundle: Path, public: Path) -> subprocess.CompletedProcess[str]:
+    """The commands of docs/air-gapped.md that take kubeup out of a bundle, run in a folder; all but the installing."""
+    folder.mkdir()
+    (folder / "site.kubeup").symlink_to(bundle)
+    (folder / "bundle.pub").symlink_to(public)
+    text = (Path(__file__).parents[3] / "docs" / "air-gapped.md").read_text()
+    block = text[text.index("    tar -xf site.kubeup manifest.json") : text.index("    python3 -m venv")]
+    script = "".join(line.removeprefix("    ") for line in block.splitlines(keepends=True)) + "true"
+    return subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+
+
+def _openssl() -> bool:
+    """Whether there is one that can verify ed25519."""
+    try:
+        said = subprocess.run(["openssl", "version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return not said.startswith(("OpenSSL 0", "OpenSSL 1", "LibreSSL"))
+
+
+@pytest.mark.skipif(not _openssl(), reason="there is no OpenSSL 3 here")
+def test_what_is_taken_out_by_hand_is_what_was_signed(tmp_path: Path, store: Store, keys: tuple[Path, Path]) -> None:
+    (tmp_path / "wheels").mkdir()
+    for name in ("kubeup-0.1.0-py3-none-any.whl", "other-1.0-py3-none-any.whl"):
+        (tmp_path / "wheels" / name).write_text(name)
+    path = tmp_path / "site.kubeup"
+    create(path, "demo", WANTED, ["amd64"], store, keys[0], wheels=tmp_path / "wheels")
+
+    done = by_hand(tmp_path / "good", path, keys[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {f.name: f.read_text() for f in (tmp_path / "good" / "wheels").iterdir()} == {
+        f.name: f.read_text() for f in (tmp_path / "wheels").iterdir()
+    }
+
+    def another(members: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        return [(n, b"evil" if n.startswith("wheels/kubeup") else c) for n, c in members]
+
+    assert by_hand(tmp_path / "altered", rewritten(path, another), keys[1]).returncode != 0
+    assert by_hand(tmp_path / "manifest", rewritten(path, _manifest), keys[1]).returncode != 0
+    newer = rewritten(path, lambda members: [*members, ("wheels/kubeup-9.0-py3-none-any.whl", b"evil")])
+    assert by_hand(tmp_path / "more", newer, keys[1]).returncode == 0
+    assert not (tmp_path / "more" / "wheels" / "kubeup-9.0-py3-none-any.whl").exists()

@@ -104,6 +104,17 @@ def test_what_could_not_be_applied_is_told_at_once() -> None:
         addons_ready(Api([], errors="demo: no matches for kind\n"))  # type: ignore[arg-type]
 
 
+def test_the_users_own_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(addons, "READY", -1)
+    theirs = workload("Deployment")
+    theirs["metadata"]["labels"][OWNER] = "manifests.demo"
+    api = Api([workload("Deployment", **READY), theirs], errors="helm.demo: no such chart\n")
+    assert addons_ready(api, own=True) == "demo: ready"  # type: ignore[arg-type]
+    api.errors = ""
+    with pytest.raises(ValidationError, match=r"manifests\.demo: Deployment x is not ready"):
+        addons_ready(api)  # type: ignore[arg-type]
+
+
 def test_no_line_of_what_an_addon_fails_with_is_lost() -> None:
     errors = "demo: first: a\ndemo: second\ndemo: \nother: third\n"
     assert not_applied(Api([], errors=errors)) == {"demo": "first: a; second", "other": "third"}  # type: ignore[arg-type]

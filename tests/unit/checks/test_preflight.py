@@ -208,6 +208,51 @@ def test_what_another_kubernetes_left(says: Refuses, path: str, explained: tuple
         assert says(explained, present=(path,)) == []
 
 
+def test_containers_stay_with_the_runtime_that_made_them(world: Any) -> None:
+    theirs, ours = world.cluster("ai", runtime={"socket": "/run/x.sock"}), world.cluster("ai")
+    other = world.cluster("ai", runtime={"socket": "/run/y.sock"})
+    for had, wanted, name in (
+        (ours, theirs, "/run/x.sock"),
+        (theirs, ours, "kubeup's containerd"),
+        (theirs, other, "/run/y.sock"),
+        (theirs, theirs, ""),
+        (ours, ours, ""),
+    ):
+        node = had.nodes[0]
+        reading = world.holding(world.desired(had, node), world.host(node))
+        reading.record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+        said = f"n1: its containers are run by another runtime than the inventory says ({name})"
+        assert problems(world, wanted, {"n1": reading}) == ([said] if name else [])
+
+
+def test_a_file_that_somebody_has_altered_is_not_another_runtime(world: Any) -> None:
+    cluster = world.cluster("ai", runtime={"socket": "/run/x.sock"})
+    reading = world.holding(world.desired(cluster, cluster.nodes[0]), world.host(cluster.nodes[0]))
+    reading.record["cluster", "demo"] = Entry(world.trust.identity, "-", "-")
+    reading.hashes["/etc/crictl.yaml"] = "another"
+    assert problems(world, cluster, {"n1": reading}) == []
+
+
+def test_a_run_that_was_killed_before_there_were_containers_goes_on(world: Any) -> None:
+    cluster = world.cluster("ai", runtime={"socket": "/run/x.sock"})
+    reading = Reading(world.host(cluster.nodes[0]))
+    reading.record["file", "/etc/crictl.yaml"] = Entry("pending", "-", "absent")
+    assert problems(world, cluster, {"n1": reading}) == []
+
+
+def test_a_containerd_that_the_cluster_shall_use(world: Any) -> None:
+    socket = "/run/containerd/containerd.sock"
+    cluster = world.cluster("ai", runtime={"socket": socket})
+    reading = Reading(world.host(cluster.nodes[0], present=(socket,)))
+    assert problems(world, cluster, {"n1": reading}) == []
+
+
+def test_a_host_that_asks_the_clusters_own_dns(says: Refuses) -> None:
+    path, found = "/etc/resolv.conf", "n1: its nameserver 192.168.3.10 is the cluster's own DNS, which asks this host's"
+    assert says(nameservers=((path, "192.168.3.10"), (path, "10.0.0.53"))) == [f"{found} nameservers in turn"]
+    assert says(nameservers=((path, "10.0.0.53"),)) == []
+
+
 def test_another_containerd(says: Refuses) -> None:
     socket = "/run/containerd/containerd.sock"
     assert says(present=(socket,)) == [f"n1: another containerd runs here ({socket})"]

@@ -11,6 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from kubeup import __version__
+from kubeup.bundle import new_key
 from kubeup.cli import app as cli
 from kubeup.cli import context
 from kubeup.cluster import load
@@ -92,6 +93,51 @@ def test_no_inventory_exits_with_2(monkeypatch: Any, capsys: Any) -> None:
     code, _, err = run(monkeypatch, capsys, "plan")
     assert code == 2
     assert "cluster.yaml" in err
+
+
+@pytest.mark.parametrize(
+    ("option", "what"),
+    [(["--packages-from", "n9"], "the inventory has no n9"), (["--packages", "gone"], "there is no folder gone")],
+)
+def test_where_packages_are_to_come_from_is_checked_before_anything_runs(
+    monkeypatch: Any, capsys: Any, option: list[str], what: str
+) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    new_key(Path("bundle.key"), Path("bundle.pub"))
+    monkeypatch.setattr("kubeup.host.session.Session.connect", lambda *_: pytest.fail("it ran"))
+    code, out, err = run(monkeypatch, capsys, "bundle", "create", "-o", "b", "--key", "bundle.key", *option)
+    assert (code, out) == (2, "")
+    assert what in " ".join(err.replace("│", " ").split())
+
+
+def test_a_bad_inventory_is_told_before_the_bundle_is_read(monkeypatch: Any, capsys: Any) -> None:
+    Path("cluster.yaml").write_text("nodes:\n  - x: 10.0.0.1\n")
+    code, _, err = run(monkeypatch, capsys, "up", "--bundle", "gone.kubeup", "--bundle-key", "bundle.pub")
+    assert code == 2
+    assert "cluster.yaml:2" in err
+    Path("cluster.yaml").write_text("nodes:\n  - ai: 10.0.0.1\n")
+    code, _, err = run(monkeypatch, capsys, "up", "--bundle", "gone.kubeup", "--bundle-key", "bundle.pub")
+    assert (code, err) == (1, "there is no bundle gone.kubeup\n")
+
+
+@pytest.mark.parametrize(
+    ("more", "versions"),
+    [
+        (None, {"kubernetes": "1.36.3", "metallb": None}),
+        ("versions: {kubernetes: 1.35.4}\n", {"kubernetes": "1.35.4", "etcd": "3.6.8", "metallb": None}),
+        ("addons: {metallb: {addresses: [10.0.0.200]}}\n", {"kubernetes": "1.36.3", "metallb": "0.15.2"}),
+    ],
+)
+def test_what_an_inventory_asks_for_is_fetched(
+    monkeypatch: Any, capsys: Any, more: str | None, versions: dict[str, str | None]
+) -> None:
+    if more is not None:
+        Path("cluster.yaml").write_text(f"nodes:\n  - ai: 10.0.0.1\n{more}")
+    fetched: dict[str, str] = {}
+    monkeypatch.setattr("kubeup.cli.components.provide", lambda store, wanted, *_: fetched.update(wanted))
+    assert run(monkeypatch, capsys, "components", "fetch")[0] == 0
+    assert {name: fetched.get(name) for name in versions} == versions
+    assert "containerd" in fetched
 
 
 def test_which_inventory(tmp_path: Path, monkeypatch: Any) -> None:

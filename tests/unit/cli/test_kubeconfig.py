@@ -117,3 +117,26 @@ def test_a_cluster_that_is_not_up(world: Any) -> None:
     run: Any = SimpleNamespace(cluster=cluster, masters=cluster.masters, readings={"n1": Reading(world.facts)})
     with pytest.raises(KubeupError, match=r"the cluster demo is not up: n1 has no admin certificate \(kubeup up\)"):
         fetch(run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["users: [{user: {client-key-data: 'hunter2}}]", "hunter2", "users: {hunter2: x}", "clusters: [hunter2]"],
+)
+def test_one_that_is_none_is_left_alone_and_not_shown(path: Path, text: str) -> None:
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(KubeupError, match="nothing was merged into it") as caught:
+        merge(yaml.safe_dump(config("demo")))
+    assert "hunter2" not in str(caught.value)
+    assert path.read_text() == text
+
+
+def test_nothing_half_is_left_where_it_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(yaml, "safe_dump", full)
+    with pytest.raises(KubeupError, match=r"cannot be written: .*No space left"):
+        merge("{clusters: [], users: [], contexts: [], current-context: demo}")
+    assert list(path.parent.iterdir()) == []

@@ -92,6 +92,17 @@ def test_entries(tmp_path: Path) -> None:
     assert "replicas" not in repr(far)
 
 
+def test_a_fault_in_values_is_told_without_what_stands_there(tmp_path: Path) -> None:
+    folder(tmp_path / "web", CHART)
+    (tmp_path / "v.yaml").write_text("a: 1\npassword: hunter2 'x': y\n")
+    (tmp_path / "cluster.yaml").write_text(
+        "nodes: [10.0.0.1]\nroles: [ai]\naddons: {helm: [{chart: web, values: v.yaml}]}\n"
+    )
+    with pytest.raises(InventoryError, match="values:2: not valid YAML: mapping values are not allowed here") as caught:
+        load(tmp_path / "cluster.yaml")
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

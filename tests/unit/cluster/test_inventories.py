@@ -213,8 +213,13 @@ def test_where_clients_outside_find_the_api(tmp_path: Path, api: str, endpoint: 
 
 def test_every_example_is_tested() -> None:
     assert {p.stem for p in EXAMPLES.glob("*.yaml")} == {
-        *("addons", "demo", "etcd-hosts", "ha", "own-network", "services", "side-by-side")
+        *("addons", "demo", "etcd-hosts", "ha", "own-network", "own-runtime", "services", "side-by-side")
     }
+
+
+def test_the_example_with_a_runtime_of_ones_own() -> None:
+    cluster = load(EXAMPLES / "own-runtime.yaml", never)
+    assert [cluster.runtime_socket(node) for node in cluster.nodes] == ["/run/crio/crio.sock"] * 2 + [None]
 
 
 def test_the_example_with_a_network_of_ones_own() -> None:

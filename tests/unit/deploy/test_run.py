@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeup.checks.reach import Reached
 from kubeup.cluster.model import Flannel
 from kubeup.deploy import destroy, up
 from kubeup.deploy.path import measure
@@ -210,6 +211,7 @@ def test_destroy_refuses_another_clusters_hosts(make: Any) -> None:
 def test_up_changes_nothing_where_preflight_fails(make: Any, monkeypatch: Any, world: Any) -> None:
     run, hosts = make()
     monkeypatch.setattr(Vault, "artifact", lambda self, name, version, host: world.artifact(name, version))
+    monkeypatch.setattr("kubeup.deploy.phases.reach", lambda *_: Reached())
     hosts.readings["n2"].facts = replace(hosts.readings["n2"].facts, init="openrc")
     with pytest.raises(PreflightError, match="n2: process 1 is openrc"):
         execute(up.PHASES, run)

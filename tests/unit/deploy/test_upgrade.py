@@ -15,7 +15,7 @@ from kubeup.deploy.rolling import batches, plan_of, unavailable
 from kubeup.deploy.run import PREVIOUS, Previous, Run
 from kubeup.deploy.upgrade import Options, rollback, upgrade
 from kubeup.deploy.vault import PUBLIC, Vault
-from kubeup.errors import HostFailure, HostsFailed, NodeError, UpgradeError, UpgradeRefused
+from kubeup.errors import HostFailure, HostsFailed, NodeError, UpgradeError, UpgradeRefused, ValidationError
 from kubeup.host.difference import Change
 from kubeup.host.reading import Entry, Reading
 from kubeup.host.session import Output
@@ -521,3 +521,22 @@ def test_up_refuses_other_versions_than_those_that_run(make: Any) -> None:
         "runs etcd 3.6.7, kubernetes 1.35.4, and the inventory says 3.6.8, 1.36.3",
         "runs kubernetes 1.35.4, and the inventory says 1.36.3",
     ]
+
+
+def test_addons_are_waited_for_on_one_master_and_the_users_own_are_not(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def ready(kubectl: Any, *, own: bool) -> str:
+        asked.append(own)
+        raise ValidationError("after 180 s coredns: Deployment coredns is not ready")
+
+    monkeypatch.setattr(rolling_module, "addons_ready", ready)
+    monkeypatch.setattr(rolling_module.Rolling, "_units_run", lambda *_: None)
+    run: Any = SimpleNamespace(cluster=world.cluster("ai ai ai"), session=None)
+    rolling = rolling_module.Rolling(run, run.cluster.versions)
+    with pytest.raises(ValidationError, match="coredns is not ready"):
+        rolling._gate("n1", "addons", run.cluster.versions)
+    rolling._gate("n2", "addons", run.cluster.versions)
+    assert asked == [True]

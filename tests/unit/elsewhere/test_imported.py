@@ -156,6 +156,43 @@ def test_secrets_of_kubespray_are_not_shown(tmp_path: Path) -> None:
     assert "hunter" not in told
 
 
+def test_secrets_are_shown_of_nothing_that_is_left(tmp_path: Path) -> None:
+    imported = script(
+        tmp_path,
+        "nodes=a@10.0.0.1\nroles=ai\nKUBE_PASSWORD=hunter1\nMY_API_KEY=hunter2\n"
+        "DOCKER_OPTS='--password=hunter3 --mtu=1400'\n"
+        "MIRROR=https://me:hunter4@mirror.example/x\nPROXY_SETTING='ftp_proxy=ftp://me:hunter5@proxy.example'\n",
+    )
+    told = names(imported)
+    assert "hunter" not in told
+    for shown in (
+        "KUBE_PASSWORD=…",
+        "MY_API_KEY=…",
+        "--mtu=1400",
+        "https://…@mirror.example/x",
+        "ftp://…@proxy.example",
+    ):
+        assert shown in told, shown
+
+
+def test_the_address_of_dns_is_looked_at_when_the_network_is_known(tmp_path: Path) -> None:
+    text = "nodes=a@10.0.0.1\nroles=ai\nDNS_SERVER_IP={}\nPORTAL_NET=10.1.0.0/16\n"
+    assert names(script(tmp_path, text.format("10.1.0.10"))) == ""
+    assert "DNS_SERVER_IP=192.168.3.10" in names(script(tmp_path, text.format("192.168.3.10")))
+
+
+def test_options_of_ssh_that_are_not_whole_are_left(tmp_path: Path) -> None:
+    imported = script(tmp_path, "nodes=a@10.0.0.1\nroles=ai\nSSH_OPTS='-o \"User=x'\n")
+    assert 'config-default.sh:3: SSH_OPTS=-o "User=x: cannot be read (No closing quotation)' in names(imported)
+    assert "ssh" not in imported.settings
+
+
+def test_a_value_of_another_kind_than_it_should_be_is_left(tmp_path: Path) -> None:
+    spray(tmp_path)
+    (tmp_path / "group_vars" / "k8s_cluster" / "odd.yml").write_text("kube_proxy_mode: [iptables]\n")
+    assert "kube_proxy_mode=…" in names(read(tmp_path))
+
+
 def test_kubespray_in_ini(tmp_path: Path) -> None:
     (tmp_path / "inventory.ini").write_text(
         "[all:vars]\nansible_user = vcap\n\n"
@@ -186,6 +223,7 @@ def test_hosts_of_etcd_alone(tmp_path: Path) -> None:
     ("name", "text", "what"),
     [
         ("hosts.yaml", "all: [", "not valid YAML"),
+        ("hosts.yaml", "all: &a {hosts: *a}\n", "nested too deeply, or in itself"),
         ("hosts.yaml", "- a\n", "not an inventory of Ansible"),
         ("hosts.yaml", "all: {hosts: {a: }}\n", "no host in the group kube_control_plane"),
         ("hosts.ini", "[kube_node]\nw1 a='b\n", "hosts.ini:2: cannot be read"),
@@ -196,3 +234,11 @@ def test_what_is_no_inventory_is_refused(tmp_path: Path, name: str, text: str, w
     (tmp_path / name).write_text(text)
     with pytest.raises(InventoryError, match=what):
         read(tmp_path / name)
+
+
+def test_the_line_of_a_fault_in_yaml_is_named_and_not_shown(tmp_path: Path) -> None:
+    spray(tmp_path)
+    (tmp_path / "group_vars" / "all.yml").write_text("a: 1\nadmin_password: 'hunter2\n")
+    with pytest.raises(InventoryError, match=r"all\.yml:3: not valid YAML: found unexpected end of stream") as caught:
+        read(tmp_path)
+    assert "hunter2" not in str(caught.value)

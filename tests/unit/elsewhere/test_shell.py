@@ -91,6 +91,8 @@ def test_allowed_files_mean_what_bash_means(tmp_path: Path) -> None:
         ("x=${{y:-never", "never closed"),
         ("x=(a{{1,2}})", "would expand"),
         ("x=(*)", "would expand"),
+        ("\f", "more than an assignment"),
+        ("nämen=1", "more than an assignment"),
     ],
 )
 def test_whatever_a_shell_would_run_is_refused_with_its_line(tmp_path: Path, text: str, what: str) -> None:

@@ -115,6 +115,18 @@ def test_all_goes_that_came(host: Host) -> None:
     assert len([call for call in host.calls() if " purge " in call]) == 1
 
 
+@pytest.mark.parametrize("there_before", [True, False])
+def test_packages_of_a_bundle_do_not_stay(host: Host, there_before: bool) -> None:
+    if there_before:
+        (host.folder / "bin" / "k-one").write_text("#!/bin/sh\n")
+        (host.folder / "bin" / "k-one").chmod(0o755)
+    (host.folder / "home" / "packages").mkdir()
+    (host.folder / "home" / "packages" / "k-one.deb").touch()
+    done = host.apply(*wanted("k-one"))
+    assert done.returncode == 0, done.stderr
+    assert not (host.folder / "home" / "packages").exists()
+
+
 @pytest.mark.parametrize(("first", "second"), [("k-one", "k-two"), ("k-two", "k-one")])
 def test_one_that_goes_alone_takes_nothing_that_the_other_needs(host: Host, first: str, second: str) -> None:
     host.apply(*wanted("k-one", "k-two"))

@@ -141,7 +141,7 @@ def test_charts_are_placed_with_their_values(world: Any, tmp_path: Path) -> None
     (tmp_path / "web" / "templates").mkdir(parents=True)
     (tmp_path / "web" / "Chart.yaml").write_text("apiVersion: v2\nname: web\nversion: 1.2.3\n")
     (tmp_path / "web" / "templates" / "a.yaml").write_text("kind: {{ .Values.kind }}\n")
-    address = "oci://registry.local/charts/far"
+    address = "oci://registry.example.com/charts/far"
     entries = [
         {"chart": str(tmp_path / "web"), "namespace": "shop", "values": {"password": "secret"}},
         {"name": "far", "chart": address, "version": "2.0.0", "hooks": "ignore"},
@@ -162,6 +162,16 @@ def test_charts_are_placed_with_their_values(world: Any, tmp_path: Path) -> None
     inputs = desired["unit", "kubeup-addons.service"][1].inputs
     assert {("file", f"{folder}/values.yaml"), ("file", f"{folder}/chart/Chart.yaml")} <= set(inputs)
     assert "helm" in components(cluster)
+
+
+def test_charts_of_the_clusters_own_registry_are_had_with_the_masters_certificate(world: Any) -> None:
+    entry = {"name": "far", "chart": "oci://registry.local/charts/far", "version": "2.0.0"}
+    cluster = world.cluster("ai i", addons={"helm": [entry], "registry": True})
+    desired = world.desired(cluster, cluster.nodes[0])
+    arguments = desired["file", f"{FOLDER}/helm.far/arguments"][1].content.splitlines()
+    assert arguments[:2] == ["far", "oci://10.0.0.1:5000/charts/far"]
+    [shown] = [one for _, one in desired.values() if isinstance(one, Certificate) and "registry-client" in one.path]
+    assert {f"--cert-file={shown.path}", f"--key-file={shown.key_path}"} < set(arguments)
 
 
 def test_manifests_with_secrets_are_roots_alone(world: Any, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import socket
 import subprocess
 import tarfile
 from pathlib import Path
@@ -179,39 +178,67 @@ def test_a_runtime_that_is_not_known_is_told(world: Any, tmp_path: Path) -> None
 ENDED = """#!/bin/sh
 echo "$*" >>"$CALLS"
 case "$*" in
-*version*) exit "$BROKEN" ;;
+*version*) echo refused; exit "$BROKEN" ;;
 *"pods --quiet"*) [ -e "$CALLS.ended" ] || printf 'one\\ntwo\\n' ;;
 *rmp*) [ "$STUCK" = yes ] || touch "$CALLS.ended" ;;
-*" images"*) printf 'IMAGE TAG ID SIZE\\nkubeup.local/pause 1.0.0 x 1MB\\ndocker.io/library/nginx latest y 1MB\\n' ;;
+*" images"*) cat "$CALLS.images" ;;
 esac
 """
 
 
-def ended(world: Any, folder: Path, *, broken: int = 0, stuck: str = "no") -> subprocess.CompletedProcess[str]:
-    at = folder / "cri.sock"
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(at))
-        (folder / "crictl").write_text(ENDED)
-        (folder / "crictl").chmod(0o755)
-        script = resources(world, runtime={"socket": SOCKET})["cleanup", "runtime-pods"].script
-        script = script.replace("/opt/kubeup/bin", str(folder)).replace(f"socket={SOCKET}", f"socket={at}")
-        script = script.replace("sleep", ":").partition("# Volumes")[0]  # the rest is about this machine
-        environment = {**os.environ, "CALLS": str(folder / "calls"), "BROKEN": str(broken), "STUCK": stuck}
-        command = ["sh", "-c", script, "sh", "remove"]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=20, check=False)
+IMAGES = """\
+IMAGE                     TAG     IMAGE ID  SIZE
+kubeup.local/coredns      1.15.0  a1        79MB
+kubeup.local/pause        1.0.0   a2        1MB
+example.com/mine          1       a2        1MB
+docker.io/library/nginx   latest  a3        20MB
+"""
 
 
-def test_pods_and_given_images_go_and_what_was_pulled_stays(world: Any, tmp_path: Path) -> None:
+def ended(
+    world: Any, folder: Path, *, broken: int = 0, stuck: str = "no", group: str = "/system.slice"
+) -> subprocess.CompletedProcess[str]:
+    """The script's part about the runtime, on a host with a process in that cgroup; the rest is about the machine."""
+    (folder / "crictl").write_text(ENDED)
+    (folder / "crictl").chmod(0o755)
+    (folder / "calls.images").write_text(IMAGES)
+    process = folder / "proc" / "7"
+    process.mkdir(parents=True)
+    (process / "cgroup").write_text(f"4:memory:{group}\n")
+    script = resources(world, runtime={"socket": SOCKET})["cleanup", "runtime-pods"].script.partition("# Volumes")[0]
+    for was, there in (("/opt/kubeup/bin", str(folder)), ("/proc/", f"{folder}/proc/"), ("sleep", ":")):
+        script = script.replace(was, there)
+    environment = {**os.environ, "CALLS": str(folder / "calls"), "BROKEN": str(broken), "STUCK": stuck}
+    command = ["sh", "-c", script, "sh", "remove"]
+    return subprocess.run(command, input="", capture_output=True, text=True, env=environment, timeout=20, check=False)
+
+
+def test_pods_and_given_images_go_and_what_the_user_has_pulled_or_named_stays(world: Any, tmp_path: Path) -> None:
     assert ended(world, tmp_path).returncode == 0
     calls = [line.partition("30s ")[2] for line in (tmp_path / "calls").read_text().splitlines()]
     assert "rmp --force one two" in calls
-    assert [call for call in calls if call.startswith("rmi")] == ["rmi kubeup.local/pause:1.0.0"]
+    assert [call for call in calls if call.startswith("rmi")] == ["rmi a1"]
 
 
-def test_a_runtime_that_does_not_answer_keeps_its_node_from_leaving(world: Any, tmp_path: Path) -> None:
-    done = ended(world, tmp_path, broken=1)
+@pytest.mark.parametrize("group", ["/kubepods/burstable/pod1/x", "/kubepods.slice/kubepods-besteffort.slice/x.scope"])
+def test_a_runtime_that_does_not_answer_keeps_its_node_from_leaving(world: Any, tmp_path: Path, group: str) -> None:
+    """Its containers run on."""
+    done = ended(world, tmp_path, broken=1, group=group)
     assert done.returncode == 1
-    assert "does not answer, and has this cluster's containers: start it" in done.stderr
+    assert "refused\n" in done.stderr
+    assert f"at {SOCKET} does not answer, and this cluster's containers run: start it" in done.stderr
+
+
+def test_a_runtime_that_is_gone_with_its_containers_keeps_nobody(world: Any, tmp_path: Path) -> None:
+    assert ended(world, tmp_path, broken=1).returncode == 0
+
+
+def test_what_other_networks_have_is_left_to_a_runtime_of_the_users(world: Any) -> None:
+    ours, theirs = (resources(world, **settings)["cleanup", "flannel"].script.splitlines() for settings in (
+        {}, {"runtime": {"socket": SOCKET}}))  # fmt: skip
+    assert "rm -rf /run/flannel /var/lib/cni" in ours
+    assert "rm -rf /run/flannel /var/lib/cni/networks/kubeup" in theirs
+    assert "rm -rf /run/flannel /var/lib/cni" not in theirs
 
 
 def test_pods_that_do_not_go_are_told(world: Any, tmp_path: Path) -> None:

@@ -73,6 +73,9 @@ def test_mirrors_of_packages_are_each_familys(world: Any) -> None:
         ("proxy: {no_proxy: ['a b']}", "neither a name"),
         ("registries: {'docker.io/x': {}}", "is not a registry"),
         ("registries: {docker.io: {mirrors: [mirror]}}", "is not the URL of a mirror"),
+        ("registries: {docker.io: {mirrors: ['https://me:hunter2@m.example']}}", "the mirror's URL has a user in it"),
+        ("packages: {dnf: ['https://me:hunter2@m.example/el9']}", "the mirror's URL has a user in it"),
+        ("packages: {apt: ['deb https://me:hunter2@m.example/debian x main']}", "apt's sources has a user in it"),
         ("registries: {docker.io: {ca: gone.pem}}", "cannot be read"),
         ("registries: {docker.io: {ca: key.pem}}", "is not a certificate"),
         ("packages: {apt: ['http://m']}", "is not a line of apt's sources"),
@@ -85,6 +88,7 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, setting: str, what:
         load(tmp_path / "cluster.yaml")
     assert "cluster.yaml:3" in str(raised.value)
     assert "a:b" not in str(raised.value)
+    assert "hunter2" not in str(raised.value)
 
 
 def test_a_certificate_is_read_from_its_file(tmp_path: Path) -> None:

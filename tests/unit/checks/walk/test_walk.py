@@ -43,6 +43,7 @@ class Recorded:
         self.skew: dict[str, float] = {}
         self.errors: dict[str, str] = {}
         self.flannel = "vxlan"
+        self.runtime: dict[str, str] = {}
         self.pod = next(o for o in self.api if o["kind"] == "Pod" and o["metadata"]["name"].startswith("web-"))
         self.service = next(o for o in self.api if o["kind"] == "Service" and o["metadata"]["name"] == "web")
         self.node = {o["metadata"]["name"]: o for o in self.api if o["kind"] == "Node"}
@@ -84,6 +85,7 @@ class Recorded:
             "name": "trace",
             "kube_proxy": {"mode": self.mode},
             "flannel": {"backend": self.flannel},
+            "runtime": self.runtime,
             "nodes": [{"name": name, "role": "ai" if name == HERE else "i", "host": address, "address": address}
                       for name, address in ADDRESSES.items()],
         })  # fmt: skip
@@ -151,6 +153,14 @@ def test_the_way_names_what_is_really_there(recorded: Recorded) -> None:
 
 Change = Callable[[Recorded], None]
 FAULTS: dict[str, tuple[Change, str, str]] = {}
+
+
+def nothing_comes_back(r: Recorded) -> None:
+    """The other node answers at its own address, and neither through the tunnel nor do its pods."""
+    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
+    r.fails("tunnel trace-3 small")
+    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
+        r.fails(question)
 
 
 def fault(name: str, words: str) -> Callable[[Change], Change]:
@@ -254,6 +264,15 @@ def containerd_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
     not_ready(r)
 
 
+@fault("runtime-down", "the container runtime of trace-3 (/run/crio.sock) does not answer: connection refused")
+def a_runtime_of_the_users_is_down_and_so_the_node_is_not_ready(r: Recorded) -> None:
+    r.runtime = {"socket": "/run/crio.sock"}
+    r.hosts[HERE]["runtime"] = ""
+    r.hosts[THERE]["runtime"] = "connection refused"
+    stop(r, THERE, "containerd")  # which has no part in this cluster
+    not_ready(r)
+
+
 @fault("flanneld-down", "flanneld.service")
 def flanneld_down_and_so_a_route_is_missing(r: Recorded) -> None:
     stop(r, HERE, "flanneld")
@@ -315,11 +334,13 @@ def tunnel_down_and_so_its_routes_are_gone(r: Recorded) -> None:
 @fault("route-missing", "trace-1 has no route to the pods of trace-3")
 def route_gone(r: Recorded) -> None:
     r.json(HERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[THERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "trace-3 has no route to the pods of trace-1")
 def route_back_gone(r: Recorded) -> None:
     r.json(THERE, "routes", lambda routes: [route for route in routes if route["dst"] != f"{r.net[HERE]}.0/24"])
+    nothing_comes_back(r)
 
 
 @fault("route-missing", "the route that it takes is default via 10.79.1.1 dev eth0")
@@ -339,16 +360,19 @@ def policy_routing_leads_elsewhere(r: Recorded) -> None:
 @fault("neighbour-missing", "has no entry for it")
 def neighbour_gone(r: Recorded) -> None:
     r.json(HERE, "neighbours", lambda items: [item for item in items if item["dst"] != f"{r.net[THERE]}.0"])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "is not there")
 def fdb_gone_on_the_way_back(r: Recorded) -> None:
     r.json(THERE, "fdb", lambda items: [item for item in items if item["mac"] != r.mac[HERE]])
+    nothing_comes_back(r)
 
 
 @fault("fdb-missing", "leads to 10.79.1.3")
 def fdb_wrong(r: Recorded) -> None:
     r.json(HERE, "fdb", lambda items: [item | {"dst": "10.79.1.3"} for item in items])
+    nothing_comes_back(r)
 
 
 @fault("tunnel-blocked", "UDP 8472 from 10.79.1.2 to 10.79.1.4 is dropped on trace-3: -A INPUT")
@@ -358,10 +382,7 @@ def tunnel_blocked_by_a_rule(r: Recorded) -> None:
 
 @fault("tunnel-blocked", "UDP 8472 is blocked between 10.79.1.2 and 10.79.1.4")
 def tunnel_blocked_between(r: Recorded) -> None:
-    r.answers |= {"host trace-3": {"error": "", "ms": 1}}
-    r.fails("tunnel trace-3 small")
-    for question in [name for name in r.answers if name.startswith(f"connect {r.net[THERE]}.") or name == "target"]:
-        r.fails(question)
+    nothing_comes_back(r)
 
 
 @fault("node-unreachable", "trace-1 does not reach trace-3 at all")
