@@ -18,12 +18,19 @@ from kubeup.host.session import Output
 
 
 @pytest.mark.parametrize(
-    ("known", "waits"),
-    [({}, 0.1), ({"web.ns.svc.cluster.local": "10.1.1.1"}, 0.1), ({"kubernetes.default": "192.168.3.1"}, 1.0)],
-    ids=["CoreDNS does not run", "it knows another cluster", "it has not seen the new Service yet"],
+    ("known", "follows", "waits"),
+    [
+        ({}, 0.0, 1.0),
+        ({"web.ns.svc.cluster.local": "10.1.1.1"}, 0.0, 1.0),
+        ({"kubernetes.default": "192.168.3.1"}, 0.0, 0.0),
+        ({"kubernetes.default": "192.168.3.1"}, 1.0, 1.0),
+    ],
+    ids=["CoreDNS does not run", "it knows another cluster", "not the new Service", "not yet, after a restart"],
 )
-def test_only_a_new_service_is_waited_for(world: Any, monkeypatch: Any, known: dict[str, str], waits: float) -> None:
-    monkeypatch.setattr(validation, "NAMES_ANSWER", 0.1)
+def test_names_are_waited_for_as_long_as_they_may_take(
+    world: Any, monkeypatch: Any, known: dict[str, str], follows: float, waits: float
+) -> None:
+    monkeypatch.setattr(validation, "NAMES_ANSWER", 1.0)
     began = time.monotonic()
     answers = [
         {"body": json.dumps({"addresses": [known[name]] if name in known else [], "error": "" if known else "refused"})}
@@ -38,7 +45,7 @@ def test_only_a_new_service_is_waited_for(world: Any, monkeypatch: Any, known: d
         web_service="svc/ns/web:8001",
         probe=lambda *_: answers,
         on_every_node=lambda ask: ask("n1"),
-        waits=lambda since: time.monotonic() - since < 1.0,
+        waits=lambda since: time.monotonic() - since < follows,
     )
     with pytest.raises(CheckFailed, match="does not resolve") as failed:
         names_resolve(proof)
@@ -75,6 +82,31 @@ def test_what_has_not_run_for_long(tmp_path: Path, started: str, young: bool) ->
         ["sh", "-c", script, "sh", "180"], env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     )
     assert (done.returncode == 0) is young
+
+
+def test_pods_of_a_new_node_are_waited_for(world: Any) -> None:
+    """flanneld on the others takes its time after a restart of the API."""
+    asked: list[str] = []
+
+    def probe(node: str, *_: str) -> list[dict[str, Any]]:
+        asked.append(node)
+        status = 200 if len(asked) > 4 else 502
+        return [{"body": json.dumps({"status": status, "error": ""})}]
+
+    def proof(follows: bool) -> Any:
+        return SimpleNamespace(
+            cluster=world.cluster("ai i"),
+            pods={"n1": "10.0.0.1", "n2": "10.0.0.2"},
+            pod=lambda node: f"ns/on-{node}",
+            probe=probe,
+            on_every_node=lambda ask: [ask("n1"), ask("n2")],
+            waits=lambda since: follows,
+        )
+
+    assert validation.pods_reach_pods(proof(True)) == "pods of 2 nodes reach one another"
+    asked.clear()
+    with pytest.raises(CheckFailed, match="does not reach the pod on n2"):
+        validation.pods_reach_pods(proof(False))
 
 
 def test_a_failure_with_a_way_is_explained(monkeypatch: Any) -> None:
