@@ -287,8 +287,10 @@ def other_cluster(s: Subject) -> Iterator[tuple[str, str]]:
         )
     elif own and own[1] != s.artifacts.trust.identity:
         yield (
-            f"this host belongs to another cluster that is also called {own[0]} (or its masters were lost)",
-            "destroy that first with its own inventory, or give this one another name:",
+            f"this host belongs to another cluster that is also called {own[0]}, or to this one, and none of its "
+            "masters is a master in the inventory any more",
+            "keep one of them a master until the new ones are up; or destroy that cluster first with its own "
+            "inventory; or give this one another name (name:)",
         )
     else:
         for path in s.reading.facts.present:

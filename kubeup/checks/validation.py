@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -45,15 +45,16 @@ STARTED = 20
 """Seconds that a service may take to start, which may have been told so just now."""
 PODS_READY = 60
 """Seconds that pods of an image that is already on every node may take."""
-ENDPOINTS_FOLLOW = 10
-"""Seconds within which every kube-proxy must have taken up a change of endpoints."""
-ADDRESS_COMES = 20
-"""Seconds within which one of Traefik's nodes must have the address for ingress: keepalived decides in seven."""
-NAMES_FOLLOW = 75
-"""Seconds within which CoreDNS must know a new Service: after a restart of all apiservers its pauses have grown.
+FOLLOW = 10
+"""Seconds within which all who watch the API must have taken up a change."""
+FOLLOW_AFTER_RESTART = 75
+"""The same where their way to it was interrupted within the last PAUSES_RESET seconds: by then their pauses have grown.
 
 They double from 0.8 s to 30 s, and each is made longer by up to as much again (client-go, reflector.go).
 """
+PAUSES_RESET = 180
+ADDRESS_COMES = 20
+"""Seconds within which one of Traefik's nodes must have the address for ingress: keepalived decides in seven."""
 NAMES_ANSWER = 20
 """Seconds within which CoreDNS must know a Service that has always been there: it answers as soon as it runs."""
 NOT_UP = 69
@@ -83,6 +84,12 @@ class CheckFailed(KubeupError):
     def __init__(self, text: str, way: tuple[str, str] | None = None) -> None:
         super().__init__(text)
         self.way = way
+
+
+# $1: seconds. Whether any of these was started later than so long ago.
+_RESTARTED = """systemctl show -p ActiveEnterTimestampMonotonic --value kube-apiserver.service haproxy.service |
+    awk -v now="$(cut -d. -f1 /proc/uptime)" -v most="$1" '
+        $1 && now - $1 / 1000000 < most {young = 1} END {exit !young}'"""
 
 
 @dataclass
@@ -133,6 +140,20 @@ class Proof:
     def pod(self, node: str) -> str:
         """The pod on a node, as an end of a way."""
         return f"{self.namespace}/{self.pod_names[node]}"
+
+    def waits(self, since: float) -> bool:
+        """Whether those who watch the API may still have to take up what was changed then (by time.monotonic)."""
+        passed = time.monotonic() - since
+        return passed < FOLLOW or passed < (FOLLOW_AFTER_RESTART if self._interrupted else FOLLOW)
+
+    @cached_property
+    def _interrupted(self) -> bool:
+        """Whether an apiserver, or a node's balancer in front of them, has not run for long."""
+        found = self.session.side_by_side(
+            [node.name for node in self.cluster.nodes],
+            lambda name: self.session.shell(name, _RESTARTED, str(PAUSES_RESET)).ok,
+        )
+        return any(answer is True for answer in found.values())
 
     @property
     def web_service(self) -> str:
@@ -284,16 +305,20 @@ def pods_reach_pods(proof: Proof) -> str:
         targets = {f"the pod on {other}": proof.pods[other] for other in others} or proof.web
         ends = [proof.pod(other) for other in others] or [f"{proof.namespace}/{pod}" for pod in proof.web]
         urls = [f"http://{proof.pods[name]}/get?url={quote(f'http://{ip}/', safe='')}" for ip in targets.values()]
-        wrong: list[str] = []
-        way = None
-        answers = proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls)
-        for target, end, answer in zip(targets, ends, answers, strict=True):
-            inner = json.loads(answer["body"]) if answer.get("body") else {}
-            if answer.get("error") or inner.get("error") or inner.get("status") != 200:
-                wrong.append(f"its pod does not reach {target}: {inner.get('error') or answer.get('error')}")
-                way = way or (proof.pod(name), end)
-        if wrong:
-            raise CheckFailed("; ".join(wrong), way)
+        started = time.monotonic()
+        while True:
+            wrong: list[str] = []
+            way = None
+            answers = proof.probe(name, "get", "--timeout", "4s", "--until", "10s", *urls)
+            for target, end, answer in zip(targets, ends, answers, strict=True):
+                inner = json.loads(answer["body"]) if answer.get("body") else {}
+                if answer.get("error") or inner.get("error") or inner.get("status") != 200:
+                    wrong.append(f"its pod does not reach {target}: {inner.get('error') or answer.get('error')}")
+                    way = way or (proof.pod(name), end)
+            if not wrong:
+                return
+            if not proof.waits(started):  # flanneld, too, watches the API for where pods are
+                raise CheckFailed("; ".join(wrong), way)
 
     proof.on_every_node(ask)
     return f"pods of {len(names)} nodes reach one another" if len(names) > 1 else "pods reach one another"
@@ -304,14 +329,14 @@ def cluster_ip(proof: Proof) -> str:
 
     def ask(name: str) -> None:
         url = f"http://{proof.service}:8001/"
-        deadline = time.monotonic() + ENDPOINTS_FOLLOW
+        started = time.monotonic()
         while True:
             # Which pod answers is chance: 24 new connections miss one of two once in 16 million.
             answer = proof.probe(name, "get", "--times", "24", "--until", "5s", url)[0]
             seen = {body.strip() for body in answer.get("bodies", ())}
             if seen == set(proof.web):
                 return
-            if time.monotonic() > deadline:
+            if not proof.waits(started):
                 said = (
                     answer.get("error")
                     or f"is answered by {', '.join(sorted(seen))}, not by {', '.join(sorted(proof.web))}"
@@ -330,7 +355,8 @@ def node_port(proof: Proof) -> str:
     def ask(name: str) -> None:
         address = proof.cluster.node(name).address
         way = (_own_address(str(address)), f"nodeport:{proof.node_port}@{name}")
-        for attempt in range(10):
+        started = time.monotonic()
+        while True:
             try:
                 httpx.get(f"http://{address}:{proof.node_port}/", timeout=3, trust_env=False).raise_for_status()
                 return
@@ -338,7 +364,7 @@ def node_port(proof: Proof) -> str:
                 failures[name] = "timeout"
                 raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
             except httpx.HTTPError as error:
-                if attempt == 9:
+                if not proof.waits(started):
                     failures[name] = str(error)
                     raise CheckFailed(f"port {proof.node_port} on {address}: {error}", way) from None
                 gevent.sleep(0.3)
@@ -394,7 +420,9 @@ def names_resolve(proof: Proof) -> str:
                     wrong[asked] = f"{asked} does not resolve to {address} in its pod: {found}"
             if not wrong:
                 return
-            if time.monotonic() - started > (NAMES_ANSWER if "kubernetes.default" in wrong else NAMES_FOLLOW):
+            # CoreDNS may be starting, and knows then what has always been there.
+            starts = "kubernetes.default" in wrong and time.monotonic() - started < NAMES_ANSWER
+            if not starts and not proof.waits(started):
                 raise CheckFailed("; ".join(wrong.values()), (proof.pod(name), proof.web_service))
             gevent.sleep(0.3)
 

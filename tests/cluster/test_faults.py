@@ -166,6 +166,8 @@ def test_ssh_is_cut_while_authorities_are_replaced(faulty: Faulty) -> None:
 def test_ssh_goes_silent(faulty: Faulty, command: str) -> None:
     """Packets are lost without a word: kubeup ends by itself, says so, and the same command goes on afterwards."""
     words = {"rotate-ca": ("certs", "rotate-ca", "all", "--finish", "--force"), "rollback": ("rollback",)}[command]
+    if command == "rollback" and faulty.version(faulty.master, "kube-apiserver") == OLD:
+        faulty.kubeup("upgrade", "--to", NEW, timeout=600)
     running = starting(*words, inventory=faulty.inventory)
     assert eventually(faulty.working, 120, every=0.05), running.signal(signal.SIGKILL)
     time.sleep(8)

@@ -134,6 +134,10 @@ def _absent(component: str, ground: Ground) -> list[str]:
     return [f"{component}, which does this, runs on no master ({told}; see journalctl -u {component} there)"]
 
 
+STRAGGLERS = 3
+"""Seconds that a script of a check which was interrupted may still take to make an object."""
+
+
 @contextmanager
 def _ground(kubectl: Throttled, namespaces: Sequence[str]) -> Iterator[None]:
     """Make the namespaces, and take away everything in the end. Where there are none, the API is not needed either."""
@@ -148,5 +152,8 @@ def _ground(kubectl: Throttled, namespaces: Sequence[str]) -> Iterator[None]:
     try:
         kubectl.checked(f"{SWEEP}\nkubectl create -f - >&2", stdin=text)
         yield
-    finally:
-        kubectl.script(SWEEP)
+    except BaseException:
+        # What checks were at has not ended on the master, and may make some more.
+        kubectl.script(f"{SWEEP}sleep {STRAGGLERS}\n{SWEEP}")
+        raise
+    kubectl.script(SWEEP)

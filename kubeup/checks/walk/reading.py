@@ -358,7 +358,7 @@ def parse_host(name: str, text: str, asked: tuple[float, float] = (0.0, 0.0)) ->
     if "end" not in sections:
         return Host(name, error="its answer is not whole: " + (text.strip().splitlines() or ["it said nothing"])[-1])
     if not sections.get("links", "").lstrip().startswith("["):
-        return Host(name, error="its network cannot be read: its ip(8) prints no JSON, as that of CentOS 7")
+        return Host(name, error="its ip(8) prints no JSON, as that of CentOS 7")
     host = Host(name, sections=sections)
     if any(asked):
         host.skew = max(0.0, host.now - asked[1]) + min(0.0, host.now - asked[0])

@@ -463,7 +463,7 @@ class Situation:
 
 
 def refuse_without_address(situation: Situation) -> None:
-    """Refuse ends that no way is between: an outside host's name, a pod without a node, a client that sends nothing.
+    """Refuse ends that no way is between: without an IPv4 address, without a known node, a client that sends nothing.
 
     Raises WalkRefused.
     """
@@ -479,9 +479,8 @@ def refuse_without_address(situation: Situation) -> None:
                 why = why_not_ready(dict(pod.data)) or f"its phase is {pod.status.get('phase')}"
                 raise WalkRefused(f"the pod {pod} has no address: {why}")
     if situation.start not in [node.name for node in situation.cluster.nodes]:
-        raise WalkRefused(
-            f"{situation.client.text!r} is on the node {situation.start}, which the inventory does not have"
-        )
+        where = f"is on the node {situation.start}, which the inventory does not have"
+        raise WalkRefused(f"{situation.client.text!r} {where}")
     service = situation.service[0] if situation.service is not None else None
     if service is not None and not service.address and service.spec.get("clusterIP") not in (None, "", "None"):
         raise WalkRefused(f"the Service {service} has no IPv4 address, which alone are walked to")

@@ -83,6 +83,14 @@ def test_a_firewall_is_opened_for_http_where_it_is_taken_in(world: Any, addons: 
     }
 
 
+def test_a_firewall_is_opened_for_who_pushes_images(world: Any) -> None:
+    cluster = world.cluster("a i i", addons={"registry": {"node": "n3"}})
+    units = {
+        n.name: world.desired(cluster, n, firewall="ufw")["unit", "kubeup-firewall.service"][1] for n in cluster.hosts
+    }
+    assert [name for name, unit in units.items() if " 5000/tcp" in f" {unit.content}".replace('"', " ")] == ["n3"]
+
+
 def test_network_manager_is_told(world: Any) -> None:
     config = resources(world, network_manager=True)["file", "/etc/NetworkManager/conf.d/kubeup.conf"]
     assert isinstance(config, File)

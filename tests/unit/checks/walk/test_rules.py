@@ -308,6 +308,51 @@ def test_a_table_that_sleeps_and_another_device_take_nothing() -> None:
         assert [o.verdict for o in Ruleset(found).travel(("ingress",), PACKET)] == [verdict]
 
 
+UFW = """*filter
+:INPUT DROP [0:0]
+:after-input - [0:0]
+:after-logging-input - [0:0]
+:before-input - [0:0]
+:logging-deny - [0:0]
+:not-local - [0:0]
+:skip-to-policy-input - [0:0]
+:user-input - [0:0]
+-A INPUT -j before-input
+-A INPUT -j after-input
+-A INPUT -j after-logging-input
+-A after-input -p udp -m udp --dport 137 -j skip-to-policy-input
+-A after-input -m addrtype --dst-type BROADCAST -j skip-to-policy-input
+-A after-logging-input -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A before-input -i lo -j ACCEPT
+-A before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A before-input -m conntrack --ctstate INVALID -j logging-deny
+-A before-input -m conntrack --ctstate INVALID -j DROP
+-A before-input -p icmp -m icmp --icmp-type 8 -j ACCEPT
+-A before-input -p udp -m udp --sport 67 --dport 68 -j ACCEPT
+-A before-input -j not-local
+-A before-input -d 224.0.0.251/32 -p udp -m udp --dport 5353 -j ACCEPT
+-A before-input -j user-input
+-A logging-deny -m conntrack --ctstate INVALID -m limit --limit 3/min --limit-burst 10 -j RETURN
+-A logging-deny -m limit --limit 3/min --limit-burst 10 -j LOG --log-prefix "[UFW BLOCK] "
+-A not-local -m addrtype --dst-type LOCAL -j RETURN
+-A not-local -m addrtype --dst-type MULTICAST -j RETURN
+-A not-local -m limit --limit 3/min --limit-burst 10 -j logging-deny
+-A not-local -j DROP
+-A skip-to-policy-input -j DROP
+-A user-input -s 10.0.0.2/32 -j ACCEPT
+COMMIT
+"""
+
+
+def test_a_firewall_as_ufw_writes_it_is_judged_for_sure() -> None:
+    vxlan = {"target": "10.0.0.1", "protocol": "udp", "port": 8472, "came_in": "eth0", "to_self": True}
+    for source, verdict in (("10.0.0.2", "accept"), ("10.0.0.3", "drop")):
+        [outcome] = ruleset(UFW).travel(("input",), Packet(source, **vxlan))  # type: ignore[arg-type]
+        assert (outcome.verdict, outcome.sure) == (verdict, True)
+    [outcome] = ruleset(UFW).travel(("input",), Packet("10.0.0.2", **{**vxlan, "to_self": False}))  # type: ignore[arg-type]
+    assert outcome.words == "-A not-local -j DROP (table filter)"
+
+
 @pytest.mark.parametrize(
     ("version", "saved", "read"),
     [

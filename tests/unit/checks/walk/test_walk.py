@@ -15,6 +15,7 @@ import pytest
 from kubeup.checks.walk import Walk, as_data, as_text, in_short, judge
 from kubeup.checks.walk.ends import parse_end
 from kubeup.checks.walk.hops import LAST, LEG, TRUNK
+from kubeup.checks.walk.questions import MOST, questions
 from kubeup.checks.walk.reading import Api, Host, parse_host
 from kubeup.checks.walk.situation import Situation, refuse_without_address
 from kubeup.cluster import Cluster
@@ -704,6 +705,18 @@ def test_a_service_without_a_selector_may_lead_to_a_pod_or_outside(recorded: Rec
     walk = recorded.walk(client, "svc/web:8001")
     assert names(walk) == ["stale-rules"]  # the rules that were recorded lead to the pod
     assert f"{OUTSIDE}, outside the cluster" in as_text(walk)
+
+
+def test_of_hundreds_of_endpoints_some_are_tried(recorded: Recorded) -> None:
+    [endpoint] = the_slice(recorded)["endpoints"]
+    before = questions(recorded.situation())
+    assert f"connect {recorded.address}:80" in {question.name for question in before}
+    more = [{"addresses": [f"{recorded.net[THERE]}.{number}"], "nodeName": THERE} for number in range(20, 220)]
+    the_slice(recorded)["endpoints"] = [endpoint, *more]
+    situation = recorded.situation()
+    assert len(situation.legs) > 200
+    tried = [question for question in questions(situation) if question.name.startswith("connect ")]
+    assert len(tried) == MOST
 
 
 def test_hints_of_a_service_are_followed_as_kube_proxy_does(recorded: Recorded) -> None:
