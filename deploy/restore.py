@@ -21,6 +21,7 @@ from kubeup.checks.kubectl import Kubectl
 from kubeup.checks.preflight import RESTORING
 from kubeup.cluster import Cluster
 from kubeup.deploy.leaving import FORGET
+from kubeup.deploy.path import measure
 from kubeup.deploy.phases import Part, Phase, execute
 from kubeup.deploy.run import VALIDATED, Run
 from kubeup.deploy.up import PHASES
@@ -82,6 +83,7 @@ def _restore(
     before, etcd, masters, nodes = _parts(PHASES)
     execute([*before, Folder(), RestoreData(snapshot, command)], run)
     run = replace(run, placed=set())  # what was read is no longer so
+    measure(run)
     execute([*etcd, *after_etcd, Former(), *masters, *after_masters, Watchers(), Finish(), *nodes], run)
 
 

@@ -332,7 +332,11 @@ def test_a_host_that_reboots_in_the_middle_does_not_start_etcd(saved: Saved) -> 
     if not halted():
         pytest.skip("the data were replaced before it could be killed")
     cluster.on(cluster.master, "systemctl start etcd || true; systemctl start kube-apiserver --no-block")
-    assert cluster.on(cluster.master, "systemctl is-active etcd || true").strip() == "inactive"
+
+    def stopped() -> bool:
+        return cluster.on(cluster.master, "systemctl is-active etcd || true").strip() == "inactive"
+
+    assert eventually(stopped)  # it may have been told to, just now
     saved.restore()
     without_validation(cluster)
     assert_all_back(saved.objects, cluster)
