@@ -71,9 +71,9 @@ def test_images_are_pushed_with_the_admins_certificate_and_by_nobody_without(clu
     known = f"--tlscacert {pki}/ca.crt --tlscert {pki}/admin.crt --tlskey {pki}/admin.key"
     to = f"{cluster.registry}/shop/web:1.0"
     cluster.on(cluster.master, f"ctr -n k8s.io images tag {PROBE_IMAGE} {to}")
-    refused = f"ctr -n k8s.io images push --tlscacert {pki}/ca.crt {to} 2>&1"
+    refused = f"ctr -n k8s.io images push --local --tlscacert {pki}/ca.crt {to} 2>&1"
     assert "certificate required" in cluster.on(cluster.master, refused, check=False)
-    cluster.on(cluster.master, f"ctr -n k8s.io images push {known} {to}; ctr -n k8s.io images rm {to}")
+    cluster.on(cluster.master, f"ctr -n k8s.io images push --local {known} {to}; ctr -n k8s.io images rm {to}")
     everybody = f"curl -sS --cacert {pki}/ca.crt https://{cluster.registry}/v2/_catalog 2>&1"
     assert "certificate required" in cluster.on(cluster.master, everybody, check=False)
     admin = f"curl -sSf --cacert {pki}/ca.crt --cert {pki}/admin.crt --key {pki}/admin.key"
