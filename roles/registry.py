@@ -59,7 +59,7 @@ def desired(cluster: Cluster, node: Node, host: HostFacts, trust: Trust) -> list
         config,
         unit(
             "kubeup-registry.service",
-            render("registry/registry.service.j2", bin=BIN, config=config.path, path=settings.path),
+            render("registry/registry.service.j2", bin=BIN, config=config.path, path=settings.path, port=PORT),
             [*programs, serving, trusted, config],
         ),
     ]
