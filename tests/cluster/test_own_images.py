@@ -40,7 +40,7 @@ class WithRegistry(Deployed):
         """Bring the cluster to where it has these charts, and the registry."""
         before = self.lab.inventory.read_text().rpartition("addons:")[0] or self.lab.inventory.read_text()
         charts = f", helm: [{', '.join(entries)}]" if entries else ""
-        self.lab.inventory.write_text(f"{before.rstrip()}\naddons: {{registry: on{charts}}}\n")
+        self.lab.inventory.write_text(f"{before.rstrip()}\naddons: {{registry: {{node: {self.workers[0]}}}{charts}}}\n")
         self.kubeup("up")
         assert self.differences() == {}
 
