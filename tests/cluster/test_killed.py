@@ -79,7 +79,8 @@ def test_a_network_that_swallows_everything(single: Victim) -> None:
     single.up()
 
 
-@pytest.mark.parametrize("part", [pytest.param(0.45, marks=pytest.mark.slow), 0.7])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0.45, 0.7])
 def test_up_goes_on_where_one_was_killed(single: Victim, part: float) -> None:
     _kill_and_go_on(single, part)
 

@@ -33,6 +33,7 @@ def test_a_cluster_comes_up_where_there_is_no_way_out(closed: Deployed) -> None:
     assert closed.on(closed.master, script) == "no way"
 
 
+@pytest.mark.slow
 def test_hosts_that_were_switched_off_are_put_up_again_with_their_cluster(closed: Deployed) -> None:
     """As after a reboot of the machine, where the engine does not restart them (it does not, after a kill)."""
     for node in closed.lab.nodes:

@@ -144,7 +144,7 @@ UNFIT = {
         "Debian 9 is too old",
     ),
     "port": (
-        "systemd-run -q --unit test-port socat TCP-LISTEN:10250,fork SYSTEM:cat",
+        "systemd-run -q --unit test-port socat TCP-LISTEN:10250,fork,reuseaddr SYSTEM:cat",
         "systemctl stop test-port",
         "port 10250 is taken, and kubelet needs it",
     ),
@@ -199,7 +199,7 @@ def test_all_that_makes_a_host_unfit_is_told_at_once(hosts: Deployed) -> None:
             undo.append(UNFIT[name][1])
             hosts.on(worker, UNFIT[name][0])
         undo.append("systemctl stop test-api")
-        hosts.on(hosts.master, "systemd-run -q --unit test-api socat TCP-LISTEN:6443,fork SYSTEM:cat")
+        hosts.on(hosts.master, "systemd-run -q --unit test-api socat TCP-LISTEN:6443,fork,reuseaddr SYSTEM:cat")
         planned = kubeup("plan", inventory=hosts.lab.inventory, code=FAILED)
         done = refused(hosts.lab.inventory)
     finally:
